@@ -1,0 +1,290 @@
+//! Plans: which resources a start puts in place, and which a stop or a delete takes away.
+//!
+//! Plans are values. The engine carries them out through `Host`, with the ledger one step ahead;
+//! the simulator and the tests see the same lists.
+
+use crate::names::{IfName, Layout};
+use crate::net::{GuestIp, Subnet};
+use crate::resource::{Payload, Resource, Role, VmmProcess};
+use crate::vm::{OverlayMethod, Vm};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The bridge that an instance's VMs share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeSpec {
+    /// The interface, from the configuration.
+    pub name: IfName,
+    /// Its address and prefix, from the configuration.
+    pub subnet: Subnet,
+}
+
+/// What a plan needs beyond the VM's own record.
+#[derive(Debug, Clone)]
+pub struct StartFacts {
+    /// The bridge that the TAP joins.
+    pub bridge: IfName,
+    /// The archives before the VM's own: the image's modules, banger's init.
+    pub initrd_parts: Vec<PathBuf>,
+    /// The archive with the VM's configuration.
+    pub config_archive: Payload,
+    /// The program that runs the VM, by absolute path.
+    pub vmm_program: PathBuf,
+    /// Its arguments, one of which contains the API socket's path.
+    pub vmm_args: Vec<String>,
+}
+
+/// The block device or file that the VMM opens as the root disk.
+pub fn root_disk(vm: &Vm, layout: &Layout) -> PathBuf {
+    match vm.overlay {
+        OverlayMethod::DmSnapshot => layout.root_snapshot(&vm.id).device(),
+        OverlayMethod::Reflink | OverlayMethod::Copy => layout.vm(&vm.id).root_clone,
+    }
+}
+
+/// The resources that are the VM's own, in the order in which a start puts them in place.
+pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> {
+    let paths = layout.vm(&vm.id);
+    let id = || vm.id.clone();
+    let mut plan = vec![
+        Resource::VmDir { vm: id(), path: paths.dir.clone() },
+        Resource::RuntimeDir { vm: id(), path: paths.runtime.clone() },
+    ];
+    let overlay = vm.spec.overlay.bytes();
+    match vm.overlay.clone_method() {
+        Some(method) => plan.push(Resource::ClonedFile {
+            vm: id(),
+            path: paths.root_clone,
+            source: vm.image.rootfs.clone(),
+            size: overlay,
+            method,
+        }),
+        None => plan.push(Resource::SparseFile {
+            vm: id(),
+            path: paths.root_cow.clone(),
+            size: overlay,
+        }),
+    }
+    let size = vm.spec.work_disk.bytes();
+    plan.push(Resource::Ext4 { vm: id(), path: paths.work_disk, size });
+    if vm.overlay == OverlayMethod::DmSnapshot {
+        plan.push(Resource::DmSnapshot {
+            vm: id(),
+            name: layout.root_snapshot(&vm.id),
+            base: vm.image.rootfs.clone(),
+            cow: paths.root_cow,
+        });
+    }
+    plan.push(Resource::BootInitrd {
+        vm: id(),
+        path: paths.initrd,
+        parts: facts.initrd_parts,
+        tail: facts.config_archive,
+    });
+    plan.push(Resource::Tap { vm: id(), name: layout.tap(&vm.id), bridge: facts.bridge });
+    plan.push(Resource::VmmProcess(VmmProcess {
+        vm: id(),
+        program: facts.vmm_program,
+        args: facts.vmm_args,
+        api_socket: paths.api_socket,
+        stdout: paths.console_log,
+        stderr: paths.vmm_log,
+        identity: paths.identity,
+    }));
+    plan
+}
+
+/// What a stop removes of what the ledger has for the VM, in order: the reverse of the start, less
+/// what persists.
+pub fn plan_stop(recorded: Vec<Resource>) -> Vec<Resource> {
+    let mut plan = plan_delete(recorded);
+    plan.retain(|resource| !resource.role().persists());
+    plan
+}
+
+/// What a delete removes of what the ledger has for the VM, in order: the reverse of the start.
+pub fn plan_delete(mut recorded: Vec<Resource>) -> Vec<Resource> {
+    recorded.retain(|resource| !resource.role().is_shared());
+    recorded.sort_by_key(|resource| std::cmp::Reverse(resource.role()));
+    recorded
+}
+
+/// One VM's part in the shared network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its address.
+    pub ip: GuestIp,
+    /// Whether it reaches beyond the bridge.
+    pub nat: bool,
+}
+
+/// What the shared network should be for the VMs that run or start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkPlan {
+    /// Put these in place, in this order.
+    Ensure(Vec<Resource>),
+    /// No VM needs it: remove these, in this order.
+    Remove(Vec<Resource>),
+}
+
+/// Plans the bridge and the nft table for the given members.
+///
+/// The table is there even when no member has NAT: it is also what keeps a guest without NAT from
+/// being forwarded.
+pub fn plan_network(layout: &Layout, bridge: &BridgeSpec, members: &[Member]) -> NetworkPlan {
+    let guests: BTreeSet<GuestIp> = members.iter().filter(|m| m.nat).map(|m| m.ip).collect();
+    let table = Resource::NatTable {
+        table: layout.nat_table(),
+        bridge: bridge.name.clone(),
+        subnet: bridge.subnet,
+        guests: guests.into_iter().collect(),
+    };
+    let link = Resource::Bridge {
+        name: bridge.name.clone(),
+        subnet: bridge.subnet,
+        alias: layout.bridge_alias(),
+    };
+    if members.is_empty() {
+        NetworkPlan::Remove(vec![table, link])
+    } else {
+        // The table first: no guest is ever on the bridge without its rules.
+        NetworkPlan::Ensure(vec![table, link])
+    }
+}
+
+/// Whether the roles of a plan are in start order: what the plans promise, for tests and debug
+/// assertions.
+pub fn is_in_start_order(plan: &[Resource]) -> bool {
+    plan.is_sorted_by_key(|resource| -> Role { resource.role() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::HostKey;
+    use crate::id::VmId;
+    use crate::image::Image;
+    use crate::net::MacAddr;
+    use crate::spec::VmSpec;
+    use crate::state::VmState;
+    use crate::vm::{Identity, UnixMillis};
+    use std::net::Ipv4Addr;
+
+    fn vm(overlay: OverlayMethod) -> Vm {
+        let ip = Ipv4Addr::new(172, 16, 0, 2).into();
+        Vm {
+            id: VmId::from_entropy(1),
+            name: "otter".parse().unwrap(),
+            image: Image {
+                name: "default".parse().unwrap(),
+                kernel: "/b/vmlinux".into(),
+                initrd: "/b/initrd".into(),
+                rootfs: "/b/rootfs.ext4".into(),
+                boot_args: Vec::new(),
+            },
+            spec: VmSpec::builtin_defaults(),
+            identity: Identity {
+                ip,
+                mac: MacAddr::for_ip(ip),
+                machine_id: "0".repeat(32),
+                host_key: HostKey { private: String::new(), public: String::new() },
+            },
+            overlay,
+            state: VmState::Created,
+            vmm: None,
+            last_error: None,
+            deleting: false,
+            created_at: UnixMillis(0),
+            changed_at: UnixMillis(0),
+        }
+    }
+
+    fn layout() -> Layout {
+        Layout::new("/state".into(), "/run/b".into()).unwrap()
+    }
+
+    fn start(overlay: OverlayMethod) -> Vec<Resource> {
+        let facts = StartFacts {
+            bridge: IfName::try_from("banger0".to_owned()).unwrap(),
+            initrd_parts: vec!["/b/initrd".into()],
+            config_archive: Payload(vec![1]),
+            vmm_program: "/usr/bin/vmm".into(),
+            vmm_args: Vec::new(),
+        };
+        plan_start(&vm(overlay), &layout(), facts)
+    }
+
+    fn roles(plan: &[Resource]) -> Vec<Role> {
+        plan.iter().map(Resource::role).collect()
+    }
+
+    const METHODS: [OverlayMethod; 3] =
+        [OverlayMethod::Reflink, OverlayMethod::DmSnapshot, OverlayMethod::Copy];
+
+    #[test]
+    fn a_start_ends_with_the_vmm_and_is_in_order() {
+        for method in METHODS {
+            let plan = start(method);
+            assert!(is_in_start_order(&plan), "{method:?}");
+            assert_eq!(plan.last().unwrap().role(), Role::Vmm);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_root_is_a_store_and_a_device_and_a_clone_is_one_file() {
+        use Role::{
+            Initrd, RootClone, RootCow, RootSnapshot, RuntimeDir, Tap, VmDir, Vmm, WorkDisk,
+        };
+        assert_eq!(
+            roles(&start(OverlayMethod::DmSnapshot)),
+            [VmDir, RuntimeDir, RootCow, WorkDisk, RootSnapshot, Initrd, Tap, Vmm]
+        );
+        assert_eq!(
+            roles(&start(OverlayMethod::Copy)),
+            [VmDir, RuntimeDir, RootClone, WorkDisk, Initrd, Tap, Vmm]
+        );
+    }
+
+    #[test]
+    fn a_stop_is_the_start_in_reverse_less_what_persists() {
+        for method in METHODS {
+            let mut expected = roles(&start(method));
+            expected.reverse();
+            expected.retain(|role| !role.persists());
+            assert_eq!(roles(&plan_stop(start(method))), expected);
+        }
+    }
+
+    #[test]
+    fn a_delete_takes_away_everything_a_start_makes() {
+        for method in METHODS {
+            let mut expected = roles(&start(method));
+            expected.reverse();
+            assert_eq!(roles(&plan_delete(start(method))), expected);
+        }
+    }
+
+    #[test]
+    fn the_network_lists_the_guests_with_nat_and_goes_with_the_last_member() {
+        let bridge = BridgeSpec {
+            name: IfName::try_from("banger0".to_owned()).unwrap(),
+            subnet: "172.16.0.1/24".parse().unwrap(),
+        };
+        let ip = |last| GuestIp::from(Ipv4Addr::new(172, 16, 0, last));
+        let members = [
+            Member { ip: ip(3), nat: true },
+            Member { ip: ip(2), nat: true },
+            Member { ip: ip(4), nat: false },
+        ];
+        let NetworkPlan::Ensure(plan) = plan_network(&layout(), &bridge, &members) else {
+            panic!("members need a network");
+        };
+        assert_eq!(roles(&plan), [Role::NatTable, Role::Bridge]);
+        let Resource::NatTable { guests, .. } = &plan[0] else { panic!("the table is first") };
+        assert_eq!(guests, &[ip(2), ip(3)]);
+        let NetworkPlan::Remove(plan) = plan_network(&layout(), &bridge, &[]) else {
+            panic!("nobody needs a network");
+        };
+        assert_eq!(roles(&plan), [Role::NatTable, Role::Bridge]);
+    }
+}

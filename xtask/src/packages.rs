@@ -1,0 +1,76 @@
+//! The Debian packages that building, running and testing need.
+
+use crate::cmd::Cmd;
+use anyhow::{Context, Result, bail};
+
+/// The packages, with what each is for.
+const PACKAGES: [(&str, &str); 12] = [
+    ("apt", "fetches the kernel's package for the bundle"),
+    ("dmsetup", "layers root disks"),
+    ("e2fsprogs", "makes file systems"),
+    ("gcc", "links the programs"),
+    ("iproute2", "sets up the private network namespace"),
+    ("kmod", "lists the kernel's modules for the bundle"),
+    ("libc6-dev", "is linked into banger-init"),
+    ("mmdebstrap", "installs the bundle's root file system"),
+    ("nftables", "gives VMs their way out"),
+    ("openssh-client", "enters VMs"),
+    ("qemu-system-x86", "runs VMs where KVM cannot"),
+    ("util-linux", "makes private namespaces"),
+];
+
+/// Installs those that are missing.
+pub(crate) fn install() -> Result<()> {
+    let missing = missing()?;
+    let present = PACKAGES.len() - missing.len();
+    if missing.is_empty() {
+        eprintln!("all {present} Debian packages are there");
+        return Ok(());
+    }
+    eprintln!("{present} Debian packages are there; installing {}:", missing.len());
+    for (name, purpose) in &missing {
+        eprintln!("  {name}: {purpose}");
+    }
+    let remedy = "check that the Debian archive can be reached and that you may use sudo";
+    apt(&["update"]).context(remedy)?;
+    let names = missing.iter().map(|(name, _)| *name);
+    let args: Vec<_> =
+        ["install", "--yes", "--no-install-recommends"].into_iter().chain(names).collect();
+    apt(&args).context(remedy)
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    // Through env(1), since sudo keeps no variables.
+    Cmd::as_root("env")
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "Dpkg::Use-Pty=0"])
+        .args(args)
+        .run()
+}
+
+fn missing() -> Result<Vec<(&'static str, &'static str)>> {
+    let names = PACKAGES.iter().map(|(name, _)| *name);
+    let query = Cmd::new("dpkg-query").args(["-W", "-f", "${Package} ${db:Status-Status}\\n"]);
+    // It fails when it does not know one of them, and says the others all the same.
+    let known = query.args(names).read_anyway();
+    let Ok(known) = known else {
+        bail!("this is no Debian: there is no `dpkg-query`; Debian 12 is what is supported");
+    };
+    Ok(PACKAGES.into_iter().filter(|(name, _)| !is_installed(&known, name)).collect())
+}
+
+fn is_installed(known: &str, name: &str) -> bool {
+    known.lines().any(|line| line.split_once(' ') == Some((name, "installed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_was_removed_is_not_installed() {
+        let known = "kmod installed\ndmsetup config-files\n";
+        assert!(is_installed(known, "kmod"));
+        assert!(!is_installed(known, "dmsetup"));
+        assert!(!is_installed(known, "mod"));
+    }
+}

@@ -1,0 +1,71 @@
+//! Building banger's programs.
+
+use crate::cmd::Cmd;
+use crate::workspace::{Profile, Workspace};
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+/// The target that banger-init is built for. Naming it keeps the flags below from the build scripts.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// cargo, the one that runs xtask.
+pub(crate) fn cargo(workspace: &Workspace) -> Cmd {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    Cmd::new(Path::new(&cargo)).dir(workspace.root())
+}
+
+/// Builds `banger` and `bangerd`, and puts a static `banger-init` beside them, where the daemon looks
+/// for it.
+pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<()> {
+    build_for_host(workspace, profile)?;
+    cargo(workspace)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--release", "--package", "banger-guest", "--target", TARGET])
+        .run()?;
+    let built = workspace.target().join(TARGET).join("release/banger-init");
+    place(&built, &workspace.program(profile, "banger-init"))
+}
+
+/// Builds `banger` and `bangerd`.
+pub(crate) fn build_for_host(workspace: &Workspace, profile: Profile) -> Result<()> {
+    let flags: &[&str] = if profile == Profile::Release { &["--release"] } else { &[] };
+    cargo(workspace)
+        .args(["build", "--package", "banger-cli", "--package", "banger-daemon"])
+        .args(flags)
+        .run()
+}
+
+/// Copies the file unless the copy is there. A running daemon never sees half of it.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let part = to.with_extension("part");
+    fs::copy(from, &part)
+        .and_then(|_| fs::rename(&part, to))
+        .with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_copy_is_executable_and_follows_the_original() {
+        let dir = std::env::temp_dir().join(format!("xtask-place-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (from, to) = (dir.join("from"), dir.join("to"));
+        for content in ["one", "two", "two"] {
+            fs::write(&from, content).unwrap();
+            fs::set_permissions(&from, fs::Permissions::from_mode(0o755)).unwrap();
+            place(&from, &to).unwrap();
+            assert_eq!(fs::read_to_string(&to).unwrap(), content);
+            assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

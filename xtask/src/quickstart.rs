@@ -1,0 +1,109 @@
+//! `cargo xtask quickstart`: from a fresh Debian to an answer from a VM.
+//!
+//! ```text
+//! packages -> programs -> (root) bundle -> (enclosure) daemon -> VM -> nothing left
+//! ```
+
+use crate::bundle::{self, Rebuild};
+use crate::daemon::{Daemon, Home};
+use crate::leftover::{self, Inventory};
+use crate::phases::Phases;
+use crate::workspace::{Profile, Workspace};
+use crate::{enclosure, packages, programs, root};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const TASK: &str = "quickstart";
+/// For a boot under software emulation on a busy machine.
+const VM: Duration = Duration::from_secs(600);
+/// How long `banger vm run` may take to delete its VM after Ctrl-C.
+const VM_CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// The task, as the user started it.
+pub(crate) fn run(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
+    let scratch = workspace.scratch(TASK);
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+    let _lock = lock(&scratch.join("lock"))?;
+    let phases = Phases::begin(&phases_file(workspace))?;
+    phases.time("Debian packages", packages::install)?;
+    phases.time("release programs", || programs::build(workspace, Profile::Release))?;
+    let flag = (rebuild == Rebuild::Always).then_some("--rebuild-bundle");
+    root::run(workspace, ["quickstart"].into_iter().chain(flag))?;
+    let answer = answer_file(workspace);
+    let answer =
+        fs::read_to_string(&answer).with_context(|| format!("cannot read {}", answer.display()))?;
+    println!(
+        "\nThe guest's answer to `uname -a`:\n\n  {}\n\nTime for each phase:\n",
+        answer.trim()
+    );
+    println!("{}\nNothing is left running.", phases.render()?);
+    Ok(())
+}
+
+/// The part that needs root, in the machine's own network.
+pub(crate) fn run_as_root(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
+    let done = build_and_boot(workspace, rebuild);
+    let given = bundle::give_back(workspace);
+    done.and(given)
+}
+
+fn build_and_boot(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
+    let before = Inventory::take()?;
+    let phases = Phases::resume(&phases_file(workspace));
+    let _in_use =
+        phases.time("runtime bundle", || bundle::ensure(workspace, Profile::Release, rebuild))?;
+    let enclosed = enclosure::run([TASK]);
+    let left = Inventory::added_since(&before)?;
+    enclosed?;
+    if !left.is_empty() {
+        bail!("something is left on the machine:\n  {}", left.join("\n  "));
+    }
+    Ok(())
+}
+
+/// The part in the private namespaces.
+pub(crate) fn run_inside(workspace: &Workspace) -> Result<()> {
+    let phases = Phases::resume(&phases_file(workspace));
+    let home = Home::new(workspace, TASK, Profile::Release);
+    let daemon = phases.time("daemon", || Daemon::start(home))?;
+    let ran = phases.time("VM: boot, run, delete", || run_vm(&daemon, &answer_file(workspace)));
+    let stopped = phases.time("daemon stop", || daemon.stop());
+    ran?;
+    stopped?;
+    let left = leftover::processes()?;
+    if !left.is_empty() {
+        bail!("something still runs:\n  {}", left.join("\n  "));
+    }
+    Ok(())
+}
+
+fn run_vm(daemon: &Daemon, answer: &Path) -> Result<()> {
+    let vmm = daemon.status()?.vmm;
+    eprintln!("VMs run on {}: {}", vmm.chosen, vmm.because);
+    let run = daemon.banger().args(["vm", "run", "--rm", "--timeout", "300", "--", "uname", "-a"]);
+    let text = run.timeout(VM).grace(VM_CLEAN_UP).read()?;
+    fs::write(answer, text).with_context(|| format!("cannot write {}", answer.display()))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let lock = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another quickstart is at work in this workspace: wait until it has ended")
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn phases_file(workspace: &Workspace) -> PathBuf {
+    workspace.scratch(TASK).join("phases")
+}
+
+fn answer_file(workspace: &Workspace) -> PathBuf {
+    workspace.scratch(TASK).join("answer")
+}

@@ -1,0 +1,67 @@
+//! Going on as root.
+
+use crate::cmd::Cmd;
+use crate::enclosure;
+use crate::workspace::Workspace;
+use anyhow::{Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Longer than the enclosure's own, so that that one decides.
+const GRACE: Duration = Duration::from_secs(180);
+
+/// Runs `xtask root <args>`, through `sudo` where xtask does not run as root.
+pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(
+    workspace: &Workspace,
+    args: I,
+) -> Result<()> {
+    let status = Cmd::as_root("env")
+        // sudo keeps none of these.
+        .args(kept_variables(workspace))
+        .arg(enclosure::own_program()?)
+        .arg("root")
+        .args(args)
+        .watches_input()
+        .grace(GRACE)
+        .status()?;
+    told(status, "the part that runs as root")
+}
+
+/// The error of another xtask process, which has already told the user about it.
+#[derive(Debug)]
+pub(crate) struct Told(String);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Told {}
+
+/// How another xtask process ended.
+pub(crate) fn told(status: ExitStatus, what: &str) -> Result<()> {
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(Told(format!("{what} failed (exit code {code})")).into()),
+        None => bail!("{what} was killed ({status})"),
+    }
+}
+
+fn kept_variables(workspace: &Workspace) -> Vec<OsString> {
+    let mut kept = vec![assignment("CARGO_TARGET_DIR", workspace.target().as_os_str())];
+    let names = ["PATH", "CI", "BANGER_VMM", "BANGER_OVERLAY", "BANGER_LOG_LEVEL"];
+    for name in names {
+        kept.extend(std::env::var_os(name).map(|value| assignment(name, &value)));
+    }
+    kept
+}
+
+fn assignment(name: &str, value: &OsStr) -> OsString {
+    let mut text = OsString::from(name);
+    text.push("=");
+    text.push(value);
+    text
+}

@@ -1,0 +1,275 @@
+//! cargo-nextest: getting it, building the tests once, running a level, reading what happened.
+
+use super::Level;
+use super::report::Outcome;
+use crate::cmd::Cmd;
+use crate::programs::cargo;
+use crate::workspace::{Profile, Workspace};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+/// The version that is installed where there is none.
+const VERSION: &str = "0.9.143";
+
+/// nextest, with all tests built.
+#[derive(Debug)]
+pub(super) struct Nextest {
+    program: PathBuf,
+    dir: PathBuf,
+}
+
+impl Nextest {
+    /// Finds nextest, or installs it, and builds all tests.
+    pub(super) fn prepare(workspace: &Workspace) -> Result<Self> {
+        let dir = workspace.scratch("test");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let nextest = Self { program: find_or_install(workspace)?, dir };
+        let path = nextest.program.to_string_lossy();
+        write(&nextest.dir.join("program"), &path)?;
+        let list = ["nextest", "list", "--workspace", "--list-type", "binaries-only"];
+        let binaries = cargo_nextest(&nextest.program, workspace)
+            .args(list)
+            .args(["--message-format", "json"])
+            .read()?;
+        write(&nextest.binaries(), &binaries)?;
+        let metadata =
+            cargo(workspace).args(["metadata", "--format-version", "1"]).silent().read()?;
+        write(&nextest.metadata(), &metadata)?;
+        Ok(nextest)
+    }
+
+    /// What another xtask process has prepared.
+    pub(super) fn prepared(workspace: &Workspace) -> Result<Self> {
+        let dir = workspace.scratch("test");
+        let file = dir.join("program");
+        let program =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(Self { program: program.into(), dir })
+    }
+
+    /// Runs a level. Everything was built before, so this needs no cargo and can run as root.
+    pub(super) fn run(&self, workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
+        let programs = workspace.program(Profile::Debug, "");
+        self.reusing(workspace, "run")
+            .args(["--profile", level.profile(), "--no-input-handler"])
+            .args(["--no-tests", "pass"])
+            .args(extra)
+            .env("BANGER_TEST_PROGRAMS", &programs)
+            .env("BANGER_BUNDLE_DIR", workspace.bundle())
+            .run()
+    }
+
+    /// Checks that every test belongs to exactly one level, and that none is ignored.
+    pub(super) fn check_borders(&self, workspace: &Workspace) -> Result<()> {
+        let mut levels: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
+        let mut ignored = Vec::new();
+        for level in Level::value_variants().iter().filter(|level| **level != Level::Checks) {
+            let text = self
+                .reusing(workspace, "list")
+                .args(["--profile", level.profile(), "--message-format", "json"])
+                .silent()
+                .read()?;
+            let list: List = serde_json::from_str(&text).context("cannot understand the list")?;
+            for (binary, name, test) in list.tests() {
+                let found = levels.entry(format!("{binary} {name}")).or_default();
+                found.extend(test.is_matched().then_some(level.name()));
+                if test.ignored && *level == Level::Unit {
+                    ignored.push(format!("{binary} {name}"));
+                }
+            }
+        }
+        let wrong = wrong_borders(&levels, &ignored);
+        if !wrong.is_empty() {
+            bail!(
+                "not every test runs at exactly one level; mend the filters in \
+                 .config/nextest.toml, or the tests' modules:\n  {}",
+                wrong.join("\n  ")
+            );
+        }
+        eprintln!("each of the {} tests belongs to exactly one level", levels.len());
+        Ok(())
+    }
+
+    /// Removes the results of an earlier run.
+    pub(super) fn forget_results(&self, workspace: &Workspace, level: Level) -> Result<()> {
+        let path = junit(workspace, level);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the run of a level came to.
+    pub(super) fn results(&self, workspace: &Workspace, level: Level, ran: Outcome) -> Outcome {
+        let text = fs::read_to_string(junit(workspace, level)).unwrap_or_default();
+        let trouble = match ran {
+            Outcome::Failed(reason) => Some(reason),
+            _ => None,
+        };
+        match (counts(&text), trouble) {
+            (Some((passed, failed)), trouble) => Outcome::Tests { passed, failed, trouble },
+            (None, Some(reason)) => Outcome::Failed(reason),
+            // Without any test nextest writes no results.
+            (None, None) => Outcome::Tests { passed: 0, failed: 0, trouble: None },
+        }
+    }
+
+    fn reusing(&self, workspace: &Workspace, verb: &str) -> Cmd {
+        cargo_nextest(&self.program, workspace)
+            .args(["nextest", verb, "--binaries-metadata"])
+            .arg(self.binaries())
+            .arg("--cargo-metadata")
+            .arg(self.metadata())
+    }
+
+    fn binaries(&self) -> PathBuf {
+        self.dir.join("binaries.json")
+    }
+
+    fn metadata(&self) -> PathBuf {
+        self.dir.join("cargo-metadata.json")
+    }
+}
+
+fn cargo_nextest(program: &std::path::Path, workspace: &Workspace) -> Cmd {
+    Cmd::new(program).dir(workspace.root())
+}
+
+fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
+    let tools = workspace.target().join("tools");
+    let own = tools.join("bin/cargo-nextest");
+    for candidate in [PathBuf::from("cargo-nextest"), own.clone()] {
+        if Cmd::new(&candidate).args(["nextest", "--version"]).probe()?.is_some() {
+            return Ok(candidate);
+        }
+    }
+    eprintln!("cargo-nextest is not installed; building it into target/tools takes some minutes");
+    cargo(workspace)
+        .args(["install", "cargo-nextest", "--version", VERSION, "--locked", "--root"])
+        .arg(&tools)
+        .run()
+        .context("install cargo-nextest by hand and try again")?;
+    Ok(own)
+}
+
+fn junit(workspace: &Workspace, level: Level) -> PathBuf {
+    workspace.target().join("nextest").join(level.profile()).join("junit.xml")
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// How many tests passed and failed, from the attributes of a JUnit report's first element.
+fn counts(junit: &str) -> Option<(u32, u32)> {
+    let (_, rest) = junit.split_once("<testsuites ")?;
+    let (element, _) = rest.split_once('>')?;
+    let attribute = |name: &str| -> Option<u32> {
+        let (_, value) = element.split_once(&format!("{name}=\""))?;
+        value.split_once('"')?.0.parse().ok()
+    };
+    let failed = attribute("failures")? + attribute("errors")?;
+    Some((attribute("tests")?.saturating_sub(failed), failed))
+}
+
+/// The part of nextest's list that is of interest here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct List {
+    rust_suites: BTreeMap<String, Suite>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Suite {
+    #[serde(default)]
+    testcases: BTreeMap<String, Test>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Test {
+    ignored: bool,
+    filter_match: Match,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+enum Match {
+    Matches,
+    #[serde(other)]
+    Mismatch,
+}
+
+impl List {
+    fn tests(&self) -> impl Iterator<Item = (&str, &str, &Test)> {
+        self.rust_suites.iter().flat_map(|(binary, suite)| {
+            suite.testcases.iter().map(move |(name, test)| (binary.as_str(), name.as_str(), test))
+        })
+    }
+}
+
+impl Test {
+    fn is_matched(&self) -> bool {
+        // An ignored test counts with the level that it would run at.
+        matches!(self.filter_match, Match::Matches) || self.ignored
+    }
+}
+
+fn wrong_borders(levels: &BTreeMap<String, Vec<&'static str>>, ignored: &[String]) -> Vec<String> {
+    let ignored_lines = ignored.iter().map(|test| format!("{test}: ignored, which hides it"));
+    let border_lines = levels
+        .iter()
+        .filter(|(test, found)| found.len() != 1 && !ignored.contains(test))
+        .map(|(test, found)| match found.as_slice() {
+            [] => format!("{test}: at no level"),
+            several => format!("{test}: at {}", several.join(" and ")),
+        });
+    ignored_lines.chain(border_lines).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_come_from_the_first_element() {
+        let junit = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="12" failures="2" errors="1" uuid="x">
+    <testsuite name="a" tests="3" disabled="0" errors="0" failures="0">"#;
+        assert_eq!(counts(junit), Some((9, 3)));
+        assert_eq!(counts(""), None);
+    }
+
+    #[test]
+    fn a_test_at_no_level_or_at_two_is_named() {
+        let levels = BTreeMap::from([
+            ("a one".to_owned(), vec!["unit"]),
+            ("a two".to_owned(), vec!["host", "e2e"]),
+            ("a none".to_owned(), vec![]),
+            ("a hidden".to_owned(), vec![]),
+        ]);
+        assert_eq!(
+            wrong_borders(&levels, &["a hidden".to_owned()]),
+            ["a hidden: ignored, which hides it", "a none: at no level", "a two: at host and e2e"]
+        );
+    }
+
+    #[test]
+    fn the_list_tells_matched_tests_from_others() {
+        let text = r#"{"test-count": 2, "rust-suites": {"core": {"package-name": "core",
+            "testcases": {
+                "a": {"kind": "test", "ignored": false, "filter-match": {"status": "matches"}},
+                "b": {"kind": "test", "ignored": false,
+                      "filter-match": {"status": "mismatch", "reason": "default-filter"}}}}}}"#;
+        let list: List = serde_json::from_str(text).unwrap();
+        let matched: Vec<_> =
+            list.tests().map(|(_, name, test)| (name, test.is_matched())).collect();
+        assert_eq!(matched, [("a", true), ("b", false)]);
+    }
+}
