@@ -1,0 +1,122 @@
+//! Questions about the host whose answers decide how, or whether, a VM can run.
+//!
+//! Nothing here changes the host, except that [`reflink_supported`] makes two empty files for a
+//! moment.
+
+use crate::cmd::find_program;
+use crate::linux;
+use banger_core::unit::Bytes;
+use banger_core::vm::OverlayMethod;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Whether files in the directory can share blocks (FICLONE): on btrfs, on XFS with reflink.
+///
+/// The directory must exist and be writable.
+pub fn reflink_supported(dir: &Path) -> bool {
+    let probe = |suffix: &str| {
+        let path = dir.join(format!(".reflink-probe-{}-{suffix}", std::process::id()));
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        options.map(|file| Probe { file, path })
+    };
+    let cloned = probe("source").and_then(|mut source| {
+        // An empty file can be cloned to nowhere; one block cannot.
+        source.file.write_all(&[1; 4096])?;
+        linux::reflink(&probe("target")?.file, &source.file)
+    });
+    cloned.is_ok()
+}
+
+/// A file that goes when it is dropped.
+struct Probe {
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "a probe is left");
+        }
+    }
+}
+
+/// Whether device-mapper can be used; else the reason, as a clause.
+pub fn device_mapper() -> Result<(), String> {
+    linux::device_mapper()?;
+    if !Path::new("/dev/loop-control").exists() {
+        return Err("there is no /dev/loop-control".to_owned());
+    }
+    match find_program("dmsetup") {
+        Some(_) => Ok(()),
+        None => Err("`dmsetup` is not installed".to_owned()),
+    }
+}
+
+/// Whether TAP interfaces can be made; else the reason, as a clause.
+pub fn tap_available() -> Result<(), String> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .map(drop)
+        .map_err(|error| format!("/dev/net/tun cannot be opened: {error}"))
+}
+
+/// The room that is left for an unprivileged user in the directory's file system.
+pub fn free_space(dir: &Path) -> io::Result<Bytes> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+/// Whether the program runs with root's privileges.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The room that a file takes on its disk, holes not counted.
+pub fn allocated_bytes(path: &Path) -> io::Result<Bytes> {
+    // In units of 512 bytes, whatever the file system's block size (stat(2)).
+    Ok(Bytes(fs::metadata(path)?.blocks() * 512))
+}
+
+/// How root disks in the directory are best layered over their images, and why.
+pub fn choose_overlay(dir: &Path) -> (OverlayMethod, String) {
+    if reflink_supported(dir) {
+        let why = format!("the file system of {} shares blocks between files", dir.display());
+        return (OverlayMethod::Reflink, why);
+    }
+    let no_reflink = format!("the file system of {} cannot share blocks", dir.display());
+    match device_mapper() {
+        Ok(()) if is_root() => {
+            (OverlayMethod::DmSnapshot, format!("{no_reflink}, and device-mapper is there"))
+        }
+        Ok(()) => (OverlayMethod::Copy, format!("{no_reflink}, and device-mapper needs root")),
+        Err(reason) => (OverlayMethod::Copy, format!("{no_reflink}, and {reason}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probing_leaves_nothing_behind_and_gives_a_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let (method, why) = choose_overlay(dir.path());
+        assert_eq!(reflink_supported(dir.path()), method == OverlayMethod::Reflink);
+        assert!(!why.is_empty());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_hole_takes_no_room() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 30).unwrap();
+        assert_eq!(allocated_bytes(file.path()).unwrap(), Bytes(0));
+        assert!(free_space(file.path().parent().unwrap()).unwrap() > Bytes(0));
+    }
+}

@@ -1,0 +1,152 @@
+//! Everything on the host that bears the instance's mark.
+//!
+//! | object | its mark |
+//! |---|---|
+//! | directories, files | the path, below the state or runtime directory |
+//! | bridge | its alias |
+//! | TAP, nft table, dm device | the name |
+//! | loop device | its backing file |
+//! | VMM | the API socket among its arguments |
+
+use super::{file, link, loopdev, nftable, proc, snapshot};
+use crate::HostError;
+use banger_core::id::VmId;
+use banger_core::names::Layout;
+use banger_core::resource::{Observed, ResourceKey, Role};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Every object of the instance, sorted by key, each once.
+pub(super) fn take(layout: &Layout) -> Result<Vec<Observed>, HostError> {
+    let mut seen = Inventory { layout, found: BTreeSet::new() };
+    seen.look_at_directories()?;
+    seen.look_at_links()?;
+    seen.look_at_tables()?;
+    seen.look_at_block_devices();
+    seen.look_at_processes()?;
+    Ok(seen.found.into_iter().collect())
+}
+
+struct Inventory<'a> {
+    layout: &'a Layout,
+    found: BTreeSet<Observed>,
+}
+
+impl Inventory<'_> {
+    fn add(&mut self, vm: &VmId, role: Role, object: impl Into<String>) {
+        let key = ResourceKey::of_vm(vm, role);
+        self.found.insert(Observed { key, object: object.into() });
+    }
+
+    fn look_at_directories(&mut self) -> Result<(), HostError> {
+        for vm in subdirectories(&self.layout.vms_dir())? {
+            let paths = self.layout.vm(&vm);
+            let files = [
+                (Role::RootClone, &paths.root_clone),
+                (Role::RootCow, &paths.root_cow),
+                (Role::WorkDisk, &paths.work_disk),
+                (Role::Initrd, &paths.initrd),
+            ];
+            for (role, path) in files {
+                if exists(path) || exists(&file::part(path)) {
+                    self.add(&vm, role, text(path));
+                }
+            }
+            self.add(&vm, Role::VmDir, text(&paths.dir));
+        }
+        for vm in subdirectories(&self.layout.vms_runtime_dir())? {
+            let path = self.layout.vm(&vm).runtime;
+            self.add(&vm, Role::RuntimeDir, text(&path));
+        }
+        Ok(())
+    }
+
+    fn look_at_links(&mut self) -> Result<(), HostError> {
+        let links =
+            link::list().map_err(HostError::io("list the interfaces of", self.instance()))?;
+        let alias = self.layout.bridge_alias();
+        for link in links {
+            if let Some(vm) = self.layout.parse_tap(&link.name) {
+                self.add(&vm, Role::Tap, link.name);
+            } else if link::is_own_bridge(&link, &alias) {
+                self.found.insert(Observed { key: ResourceKey::BRIDGE, object: link.name });
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_tables(&mut self) -> Result<(), HostError> {
+        let table = self.layout.nat_table();
+        match nftable::find(&table) {
+            Ok(Some(_)) => {
+                let object = table.to_string();
+                self.found.insert(Observed { key: ResourceKey::NAT_TABLE, object });
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            // Who may not look cannot have made one either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(HostError::io("look for the nft table", &table)(error)),
+        }
+    }
+
+    fn look_at_block_devices(&mut self) {
+        for device in snapshot::devices() {
+            if let Some(vm) = self.layout.parse_root_snapshot(&device.name) {
+                let object = text(&self.layout.root_snapshot(&vm).device());
+                self.add(&vm, Role::RootSnapshot, object);
+            }
+        }
+        // The kernel shows backing files by paths without links.
+        let Ok(dir) = fs::canonicalize(self.layout.vms_dir()) else { return };
+        for attached in loopdev::list() {
+            let Ok(rest) = attached.backing.strip_prefix(&dir) else { continue };
+            let vm = rest.iter().next().and_then(|name| name.to_str()?.parse::<VmId>().ok());
+            if let Some(vm) = vm {
+                let object = text(&self.layout.root_snapshot(&vm).device());
+                self.add(&vm, Role::RootSnapshot, object);
+            }
+        }
+    }
+
+    fn look_at_processes(&mut self) -> Result<(), HostError> {
+        let mut prefix = self.layout.vms_runtime_dir().into_os_string();
+        prefix.push("/");
+        let pids = proc::pids().map_err(HostError::io("list the processes of", self.instance()))?;
+        for pid in pids {
+            let cmdline = proc::cmdline(pid);
+            let Some(name) = proc::between(&cmdline, &prefix, "api.sock") else { continue };
+            let Ok(vm) = name.parse::<VmId>() else { continue };
+            let Ok(Some(stat)) = proc::stat(pid) else { continue };
+            if !stat.is_over() && proc::is_detached_and_ours(pid, stat) {
+                let object = text(&self.layout.vm(&vm).api_socket);
+                self.add(&vm, Role::Vmm, object);
+            }
+        }
+        Ok(())
+    }
+
+    fn instance(&self) -> String {
+        format!("instance {}", self.layout.instance())
+    }
+}
+
+/// The VMs that have a directory in `dir`.
+fn subdirectories(dir: &Path) -> Result<Vec<VmId>, HostError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(HostError::io("list", dir.display())(error)),
+    };
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn text(path: &Path) -> String {
+    PathBuf::from(path).display().to_string()
+}

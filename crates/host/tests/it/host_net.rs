@@ -1,0 +1,199 @@
+//! Bridge, TAP and nft table.
+
+use crate::scene::Scene;
+use banger_core::error::{ErrorCode, Explain};
+use banger_core::names::IfName;
+use banger_core::resource::Resource;
+use banger_host::cmd::Cmd;
+use banger_host::{Change, Host, HostError};
+use std::net::Ipv4Addr;
+
+fn bridge(scene: &Scene, subnet: &str) -> Resource {
+    Resource::Bridge {
+        name: name("br-test"),
+        subnet: subnet.parse().unwrap(),
+        alias: scene.layout.bridge_alias(),
+    }
+}
+
+fn name(text: &str) -> IfName {
+    IfName::try_from(text.to_owned()).unwrap()
+}
+
+fn tap(scene: &Scene, n: u64) -> Resource {
+    let (vm, _) = scene.vm(n);
+    Resource::Tap { name: scene.layout.tap(&vm), vm, bridge: name("br-test") }
+}
+
+fn table(scene: &Scene, guests: &[u8]) -> Resource {
+    Resource::NatTable {
+        table: scene.layout.nat_table(),
+        bridge: name("br-test"),
+        subnet: "172.16.0.1/24".parse().unwrap(),
+        guests: guests.iter().map(|last| Ipv4Addr::new(172, 16, 0, *last).into()).collect(),
+    }
+}
+
+fn ip(args: &[&str]) -> String {
+    String::from_utf8(Cmd::new("ip").args(args).run().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_network_comes_up_is_seen_and_goes() {
+    let scene = Scene::new();
+    let (table, bridge, tap) =
+        (table(&scene, &[2]), bridge(&scene, "172.16.0.1/24"), tap(&scene, 1));
+    for resource in [&table, &bridge, &tap] {
+        scene.ensure(resource);
+    }
+    let shown = ip(&["addr", "show", "br-test"]);
+    assert!(
+        shown.contains("inet 172.16.0.1/24 brd 172.16.0.255") && shown.contains(",UP"),
+        "{shown}"
+    );
+    assert!(!shown.contains("inet6"), "{shown}");
+    let Resource::Tap { vm, name, .. } = &tap else { unreachable!() };
+    let shown = ip(&["-d", "link", "show", name.as_str()]);
+    for part in ["master br-test", ",UP", "tun type tap pi off vnet_hdr on persist on"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    assert_eq!(forwarding.trim(), "1");
+    let expected = ["instance/bridge".into(), "instance/nat_table".into(), format!("vm/{vm}/tap")];
+    assert_eq!(scene.keys(), expected);
+    for resource in [&tap, &bridge, &table] {
+        scene.remove(resource);
+    }
+    scene.finish();
+}
+
+#[test]
+fn the_table_follows_the_guests_and_is_restored_when_flushed() {
+    let scene = Scene::new();
+    scene.ensure(&table(&scene, &[]));
+    let listed = || {
+        let table = scene.layout.nat_table();
+        let args = ["list", "table", "ip", table.as_str()];
+        String::from_utf8(Cmd::new("nft").args(args).run().unwrap().stdout).unwrap()
+    };
+    assert!(!listed().contains("elements"), "{}", listed());
+    scene.ensure(&table(&scene, &[2, 3]));
+    assert!(listed().contains("elements = { 172.16.0.2, 172.16.0.3 }"), "{}", listed());
+    scene.ensure(&table(&scene, &[3]));
+    assert!(listed().contains("elements = { 172.16.0.3 }"), "{}", listed());
+    Cmd::new("nft").args(["flush", "ruleset"]).run().unwrap();
+    scene.ensure(&table(&scene, &[3]));
+    scene.remove(&table(&scene, &[]));
+    scene.finish();
+}
+
+#[test]
+fn a_bridge_of_somebody_else_is_left_alone() {
+    let scene = Scene::new();
+    ip(&["link", "add", "br-test", "type", "bridge"]);
+    let bridge = bridge(&scene, "172.16.0.1/24");
+    for outcome in [scene.host.ensure(&bridge), scene.host.remove(&bridge)] {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::NetworkConflict);
+        assert_eq!(error.to_string(), "`br-test` exists and is not this daemon's");
+    }
+    assert!(!ip(&["addr", "show", "br-test"]).contains("inet"));
+    scene.finish();
+}
+
+#[test]
+fn a_bridge_that_a_crash_left_without_its_alias_is_completed() {
+    let scene = Scene::new();
+    let bridge = bridge(&scene, "172.16.0.1/24");
+    scene.ensure(&bridge);
+    ip(&["link", "set", "br-test", "down"]);
+    ip(&["link", "set", "br-test", "alias", ""]);
+    ip(&["addr", "flush", "dev", "br-test"]);
+    assert_eq!(scene.keys(), ["instance/bridge"]);
+    scene.ensure(&bridge);
+    assert!(ip(&["link", "show", "br-test"]).contains(&scene.layout.bridge_alias()));
+    scene.remove(&bridge);
+    scene.finish();
+}
+
+#[test]
+fn an_address_in_use_is_named_with_its_interface() {
+    let scene = Scene::new();
+    ip(&["link", "add", "other0", "type", "bridge"]);
+    ip(&["addr", "add", "172.16.9.9/16", "dev", "other0"]);
+    let error = scene.host.ensure(&bridge(&scene, "172.16.0.1/24")).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NetworkConflict);
+    assert_eq!(
+        error.to_string(),
+        "the bridge address 172.16.0.1/24 is in use: `other0` has 172.16.9.9/16"
+    );
+    scene.finish();
+}
+
+#[test]
+fn a_bridge_follows_a_changed_subnet() {
+    let scene = Scene::new();
+    scene.ensure(&bridge(&scene, "172.16.0.1/24"));
+    scene.ensure(&bridge(&scene, "10.9.0.1/20"));
+    let shown = ip(&["-4", "addr", "show", "br-test"]);
+    assert!(shown.contains("10.9.0.1/20") && !shown.contains("172.16."), "{shown}");
+    scene.remove(&bridge(&scene, "172.16.0.1/24"));
+    scene.finish();
+}
+
+#[test]
+fn a_tap_without_its_bridge_is_refused_and_leaves_nothing() {
+    let scene = Scene::new();
+    let error = scene.host.ensure(&tap(&scene, 1)).unwrap_err();
+    assert!(error.to_string().ends_with("there is no bridge `br-test`"), "{error}");
+    scene.finish();
+}
+
+#[test]
+fn a_tap_that_lost_its_bridge_is_attached_again() {
+    let scene = Scene::new();
+    let (bridge, tap) = (bridge(&scene, "172.16.0.1/24"), tap(&scene, 1));
+    scene.ensure(&bridge);
+    scene.ensure(&tap);
+    scene.remove(&bridge);
+    scene.ensure(&bridge);
+    scene.ensure(&tap);
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
+fn of_many_racing_verbs_each_succeeds() {
+    let scene = Scene::new();
+    scene.ensure(&bridge(&scene, "172.16.0.1/24"));
+    let taps: Vec<Resource> = (0..2).map(|n| tap(&scene, n)).collect();
+    let verbs = [Host::ensure, Host::remove];
+    for _ in 0..4 {
+        for verb in verbs {
+            // Threads inherit the namespaces of the thread that starts them.
+            let outcomes: Vec<Result<Change, HostError>> = std::thread::scope(|scope| {
+                let threads: Vec<_> = [&taps[0], &taps[1], &taps[0], &taps[1]]
+                    .map(|tap| scope.spawn(|| verb(&scene.host, tap)))
+                    .into();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        }
+    }
+    scene.remove(&bridge(&scene, "172.16.0.1/24"));
+    scene.finish();
+}
+
+#[test]
+fn another_instance_does_not_see_what_is_here() {
+    let scene = Scene::new();
+    scene.ensure(&bridge(&scene, "172.16.0.1/24"));
+    scene.ensure(&tap(&scene, 1));
+    scene.ensure(&table(&scene, &[]));
+    let other = scene.dir().join("other");
+    let layout = banger_core::names::Layout::new(other.clone(), other.join("run")).unwrap();
+    let stranger = banger_host::LinuxHost::new(layout);
+    assert_eq!(stranger.inventory().unwrap(), []);
+    scene.clear().unwrap();
+    scene.finish();
+}

@@ -1,0 +1,10 @@
+//! `LinuxHost` on a real kernel. Modules named `host_…` need root; each of their tests has network
+//! and mount namespaces and an instance of its own, and ends with an empty inventory.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
+
+mod host_disk;
+mod host_net;
+mod host_process;
+mod host_traffic;
+mod scene;
