@@ -1,0 +1,153 @@
+//! Where a bundle is put together: a directory inside the bundle's, so that finished files are
+//! published by renaming.
+//!
+//! Only one build works in a bundle's directory at a time (a lock on a file, which the kernel lifts
+//! when the process ends). What an earlier one left when it was killed is removed by the next.
+
+use super::BuildError;
+use super::build::OnPath;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const LOCK_FILE: &str = ".build.lock";
+const SCRATCH_DIR: &str = ".build";
+
+/// The scratch directory of one build; it goes when the build does.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    dir: PathBuf,
+    scratch: PathBuf,
+    _lock: File,
+}
+
+impl Workshop {
+    /// Takes the lock of a bundle's directory and makes an empty scratch directory in it.
+    pub(super) fn open(dir: &Path) -> Result<Self, BuildError> {
+        fs::create_dir_all(dir).doing("create the directory", dir)?;
+        let dir = dir.canonicalize().doing("resolve the path", dir)?;
+        let lock_path = dir.join(LOCK_FILE);
+        let lock = File::create(&lock_path).doing("create the file", &lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(BuildError::Busy { dir }),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).doing("lock", &lock_path);
+            }
+        }
+        let scratch = dir.join(SCRATCH_DIR);
+        remove_tree(&scratch).doing("remove what an earlier build left in", &scratch)?;
+        fs::create_dir(&scratch).doing("create the directory", &scratch)?;
+        Ok(Self { dir, scratch, _lock: lock })
+    }
+
+    /// The bundle's directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A path in the scratch directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Creates a directory in the scratch directory.
+    pub(super) fn create_dir(&self, name: &str) -> Result<PathBuf, BuildError> {
+        let path = self.path(name);
+        fs::create_dir(&path).doing("create the directory", &path)?;
+        Ok(path)
+    }
+
+    /// Removes a directory that is not needed any longer, so that its content need not reach the disk
+    /// before what is published.
+    pub(super) fn discard(&self, name: &str) -> Result<(), BuildError> {
+        let path = self.path(name);
+        remove_tree(&path).doing("remove", &path)
+    }
+
+    /// Moves a finished file or directory into the bundle, after its content has reached the disk.
+    pub(super) fn publish(&self, name: &str) -> Result<(), BuildError> {
+        let from = self.path(name);
+        let to = self.dir.join(name);
+        let publish = || {
+            File::open(&from)?.sync_all()?;
+            fs::rename(&from, &to)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        publish().doing("publish", &to)
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.scratch) {
+            // The next build removes it.
+            let scratch = self.scratch.display();
+            tracing::warn!(%scratch, %error, "the build's scratch directory stays");
+        }
+    }
+}
+
+/// Removes a tree, if it is there, and nothing that is mounted in it: a bootstrap that was killed may
+/// have left the host's own file systems there.
+fn remove_tree(root: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if has_mount(root, found.dev())? {
+        let text = format!("something is mounted in `{}`", root.display());
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+    }
+    fs::remove_dir_all(root)
+}
+
+fn has_mount(dir: &Path, device: u64) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // A directory only: a file cannot hold the host's files.
+        if entry.file_type()?.is_dir()
+            && (entry.metadata()?.dev() != device || has_mount(&entry.path(), device)?)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_build_in_the_same_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Workshop::open(dir.path()).unwrap();
+        assert!(matches!(Workshop::open(dir.path()), Err(BuildError::Busy { .. })));
+        drop(first);
+        Workshop::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn nothing_of_a_build_stays_but_what_was_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let workshop = Workshop::open(dir.path()).unwrap();
+        fs::write(workshop.path("vmlinux"), "kernel").unwrap();
+        fs::write(workshop.path("rootfs"), "half").unwrap();
+        workshop.publish("vmlinux").unwrap();
+        drop(workshop);
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [LOCK_FILE, "vmlinux"]);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(SCRATCH_DIR).join("rootfs/etc")).unwrap();
+        let workshop = Workshop::open(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(workshop.path(".")).unwrap().count(), 0);
+    }
+}
