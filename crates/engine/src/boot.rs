@@ -1,0 +1,290 @@
+//! Starting a VM: the plan, the VMM, the order to boot, and the undo of all that.
+
+use crate::console::{Console, last_lines};
+use crate::error::{EngineError, LeftBehind};
+use crate::executor::{SetupError, blocking};
+use crate::monitor::{Monitor, Subject};
+use crate::operation::{Phase, Reporter};
+use crate::postmortem::keep_log;
+use crate::task::VmTask;
+use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
+use banger_core::plan::{Member, StartFacts, plan_start, plan_stop, root_disk};
+use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
+use banger_core::state::{Request, VmState};
+use banger_image::initrd::render_config_archive;
+use banger_vmm::{Disk, Driver, Machine, Nic};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// How many of a log's last lines go into an error.
+const TAIL_LINES: usize = 10;
+
+/// What a start has put in place so far.
+#[derive(Debug, Default)]
+struct Progress {
+    plan: Vec<Resource>,
+    added: Vec<ResourceKey>,
+    undo: Vec<LeftBehind>,
+}
+
+impl VmTask {
+    /// Starts the VM, up to the order to boot. On failure everything that was added is undone.
+    pub(crate) async fn start(&mut self, report: &mut Reporter) -> Result<(), EngineError> {
+        self.check_disks()?;
+        let cancel = self.renew_cancel();
+        if self.vm.state == VmState::Error {
+            self.finish_stop(report).await?;
+        }
+        let before = self.vm.state;
+        self.vm.last_error = None;
+        self.enter(VmState::Starting)?;
+        let mut progress = Progress::default();
+        let result = self.bring_up(report, &cancel, &mut progress).await;
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.give_up(before, error, progress, report).await),
+        }
+    }
+
+    fn check_disks(&self) -> Result<(), EngineError> {
+        match self.lost.first() {
+            Some(path) => {
+                Err(EngineError::DiskLost { name: self.vm.name.clone(), path: path.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn bring_up(
+        &mut self,
+        report: &mut Reporter,
+        cancel: &CancellationToken,
+        progress: &mut Progress,
+    ) -> Result<(), EngineError> {
+        let driver = Arc::clone(self.shared.ports.preferred());
+        let machine = self.machine();
+        self.vm.vmm = Some(driver.kind());
+
+        let phase = report.begin(Phase::HostSetup);
+        let member = Member { ip: self.vm.identity.ip, nat: self.vm.spec.nat };
+        self.shared.network.join(&report.id, &self.vm.id, member).await?;
+        let mut plan = self.plan(driver.as_ref(), &machine);
+        let vmm = plan.pop().expect("a start plan ends with the VMM");
+        self.set_up(plan, cancel, report, progress).await?;
+        report.end(phase);
+
+        let phase = report.begin(Phase::StartVmm);
+        let console = Console::from_end(&self.paths.console_log);
+        self.set_up(vec![vmm.clone()], cancel, report, progress).await?;
+        report.end(phase);
+
+        let phase = report.begin(Phase::Boot);
+        self.boot(driver.as_ref(), &machine, cancel).await?;
+        report.end(phase);
+        let Resource::VmmProcess(process) = vmm else { unreachable!("a plan ends with the VMM") };
+        self.watch(&process, console).await
+    }
+
+    async fn set_up(
+        &self,
+        plan: Vec<Resource>,
+        cancel: &CancellationToken,
+        report: &Reporter,
+        progress: &mut Progress,
+    ) -> Result<(), EngineError> {
+        let name = self.vm.name.clone();
+        let request = Request::Start;
+        match self.shared.executor.set_up(&report.id, plan.clone(), cancel).await {
+            Ok(added) => {
+                progress.added.extend(added);
+                progress.plan.extend(plan);
+                Ok(())
+            }
+            Err(SetupError::Host { source, undo }) => {
+                progress.undo.extend(undo);
+                Err(EngineError::Setup { name, source, undo: Vec::new() })
+            }
+            Err(SetupError::Cancelled { undo }) => {
+                progress.undo.extend(undo);
+                Err(EngineError::Interrupted { name, request })
+            }
+            Err(SetupError::Ledger(error)) => Err(error),
+        }
+    }
+
+    async fn boot(
+        &self,
+        driver: &dyn Driver,
+        machine: &Machine,
+        cancel: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let name = self.vm.name.clone();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                Err(EngineError::Interrupted { name, request: Request::Start })
+            }
+            booted = driver.boot(machine) => booted.map_err(|source| EngineError::Vmm {
+                name,
+                source,
+                tail: last_lines(&self.paths.vmm_log, TAIL_LINES),
+                log_path: self.paths.vmm_log.clone(),
+            }),
+        }
+    }
+
+    /// Begins to watch the VMM, which runs from now on.
+    async fn watch(&mut self, process: &VmmProcess, console: Console) -> Result<(), EngineError> {
+        let processes = Arc::clone(&self.shared.ports.processes);
+        let exited = processes.exited(process)?;
+        let asked = process.clone();
+        let found = blocking(move || processes.find(&asked)).await?;
+        let subject = Subject {
+            console,
+            ip: self.vm.identity.ip,
+            reach: Arc::clone(&self.shared.ports.reach),
+        };
+        self.enter_running(Monitor::start(subject, exited), found.map(|view| view.pid))
+    }
+
+    /// Undoes a start that failed and puts the VM back into the state it had.
+    async fn give_up(
+        &mut self,
+        before: VmState,
+        mut error: EngineError,
+        progress: Progress,
+        report: &Reporter,
+    ) -> EngineError {
+        let Progress { plan, added, undo: mut left } = progress;
+        keep_log(&self.shared.settings.layout, &self.current(), &mut error);
+        match self.shared.executor.revert(&report.id, plan, added).await {
+            Ok(more) => left.extend(more),
+            Err(error) => tracing::error!(op_id = %report.id, %error, "the undo broke off"),
+        }
+        match self.shared.network.leave(&report.id, &self.vm.id).await {
+            Ok(more) => left.extend(more),
+            Err(error) => tracing::error!(op_id = %report.id, %error, "the network's undo failed"),
+        }
+        self.monitor = None;
+        self.vm.last_error = Some(error.to_string());
+        let after = if left.is_empty() { before } else { VmState::Error };
+        if let Err(error) = self.enter(after) {
+            tracing::error!(op_id = %report.id, %error, "the state could not be saved");
+        }
+        if let EngineError::Setup { undo, .. } = &mut error {
+            *undo = left;
+        } else if !left.is_empty() {
+            let objects: Vec<&str> = left.iter().map(|left| left.object.as_str()).collect();
+            tracing::error!(op_id = %report.id, ?objects, "the undo left something");
+        }
+        error
+    }
+
+    /// What the VM's own resources are.
+    fn plan(&self, driver: &dyn Driver, machine: &Machine) -> Vec<Resource> {
+        let launch = driver.launch(machine);
+        let mut initrd_parts = vec![self.vm.image.initrd.clone()];
+        initrd_parts.extend(self.shared.init_archive.iter().cloned());
+        let facts = StartFacts {
+            bridge: self.shared.network.bridge().name.clone(),
+            initrd_parts,
+            config_archive: Payload(render_config_archive(&self.guest_config())),
+            vmm_program: launch.program,
+            vmm_args: launch.args,
+        };
+        plan_start(&self.vm, &self.shared.settings.layout, facts)
+    }
+
+    fn machine(&self) -> Machine {
+        let layout = &self.shared.settings.layout;
+        Machine {
+            vcpu: self.vm.spec.vcpu,
+            memory: self.vm.spec.memory,
+            kernel: self.vm.image.kernel.clone(),
+            initrd: self.paths.initrd.clone(),
+            boot_args: self.vm.image.boot_args.clone(),
+            disks: vec![
+                Disk { id: "root", path: root_disk(&self.vm, layout) },
+                Disk { id: "work", path: self.paths.work_disk.clone() },
+            ],
+            nic: Nic { tap: layout.tap(&self.vm.id), mac: self.vm.identity.mac },
+            api_socket: self.paths.api_socket.clone(),
+        }
+    }
+
+    fn guest_config(&self) -> GuestConfig {
+        let subnet = self.shared.network.bridge().subnet;
+        let identity = &self.vm.identity;
+        GuestConfig {
+            hostname: self.vm.name.to_string(),
+            machine_id: identity.machine_id.clone(),
+            network: GuestNetwork {
+                mac: identity.mac.to_string(),
+                address: identity.ip.address(),
+                prefix: subnet.prefix(),
+                gateway: subnet.gateway(),
+            },
+            nameservers: self.shared.settings.nameservers.clone(),
+            authorized_keys: vec![self.shared.keys.public().to_owned()],
+            host_key: identity.host_key.clone(),
+            root_device: "/dev/vda".to_owned(),
+            work_disk: Some(WorkDisk {
+                device: "/dev/vdb".to_owned(),
+                mount_point: "/root".to_owned(),
+            }),
+            init: None,
+        }
+    }
+
+    /// Removes what a stopped VM does not keep, and ends in `stopped`, or in `error` with the
+    /// reason.
+    pub(crate) async fn finish_stop(&mut self, report: &mut Reporter) -> Result<(), EngineError> {
+        let phase = report.begin(Phase::TearDown);
+        self.monitor = None;
+        let recorded = self.shared.store.recorded(&self.vm.id)?;
+        let had_run = recorded.iter().any(|resource| resource.role() == Role::VmDir);
+        let mut left = self.shared.executor.tear_down(&report.id, plan_stop(recorded)).await?;
+        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await?);
+        report.end(phase);
+        let settled = if had_run { VmState::Stopped } else { VmState::Created };
+        self.settle(left, settled)
+    }
+
+    /// Enters the state that a tear-down ends in.
+    pub(crate) fn settle(
+        &mut self,
+        left: Vec<LeftBehind>,
+        state: VmState,
+    ) -> Result<(), EngineError> {
+        if left.is_empty() {
+            return self.enter(state);
+        }
+        let error = tear_down_error(&self.vm.name, left);
+        self.vm.last_error = Some(error.to_string());
+        self.enter(VmState::Error)?;
+        Err(error)
+    }
+}
+
+/// The error of a tear-down that left something.
+///
+/// # Panics
+///
+/// If nothing is left: a mistake in the program.
+pub(crate) fn tear_down_error(
+    name: &banger_core::vm_name::VmName,
+    mut left: Vec<LeftBehind>,
+) -> EngineError {
+    let first = &mut left.first_mut().expect("something is left").error;
+    let source = std::mem::replace(first, again(first));
+    EngineError::TearDown { name: name.clone(), source, left }
+}
+
+/// What stands in the list for the error that became the cause.
+fn again(error: &banger_host::HostError) -> banger_host::HostError {
+    banger_host::HostError::Refused {
+        action: "remove",
+        object: String::new(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Making a VM: its record and identity first, then its first boot.
+
+use crate::engine::{Answer, Gone, NewVm};
+use crate::error::EngineError;
+use crate::images;
+use crate::keys::host_key;
+use crate::operation::{Finished, Reporter};
+use crate::postmortem::keep_log;
+use crate::ready::wait_ready;
+use crate::shared::{Shared, entropy, new_op, now};
+use crate::store::Insert;
+use crate::task::{VmHandle, VmTask, Work};
+use banger_core::id::VmId;
+use banger_core::net::{GuestIp, MacAddr};
+use banger_core::state::VmState;
+use banger_core::vm::{Identity, Vm};
+use banger_core::vm_name::VmName;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How often a generated name or id may meet an existing one before the last try is an error.
+const TRIES: usize = 64;
+
+/// Makes the VM and, if it says so, boots it.
+pub(crate) async fn create(shared: Arc<Shared>, new: NewVm, report: Reporter) -> Answer {
+    let handle = match register(&shared, &new) {
+        Ok(handle) => handle,
+        Err(error) => return Ok((report, Err(error))),
+    };
+    let Some(options) = new.start else {
+        let vm = Some(handle.view());
+        return Ok((report, Ok(Finished { vm, changed: true })));
+    };
+    let (mut report, started) = handle.ask(Work::Start, report).await?;
+    let result = match started {
+        Ok(_) => wait_ready(&handle, options, true, &mut report).await,
+        Err(error) => Err(error),
+    };
+    let result = match result {
+        Err(error) if leaves_nothing(&error) => Err(discard(&shared, &handle, error).await),
+        other => other,
+    };
+    Ok((report, result))
+}
+
+/// Whether the failure means that there is no VM to keep. A VM that only takes long is left alone,
+/// and one that another request stopped is that request's.
+fn leaves_nothing(error: &EngineError) -> bool {
+    !matches!(error, EngineError::NotReady { .. } | EngineError::Interrupted { .. })
+}
+
+/// Removes the VM whose creation failed; its raw output is kept apart.
+async fn discard(shared: &Shared, handle: &VmHandle, mut error: EngineError) -> EngineError {
+    keep_log(&shared.settings.layout, &handle.view(), &mut error);
+    let report = Reporter::new(new_op()).0;
+    match handle.ask(Work::Delete, report).await {
+        Ok((_, Ok(_))) => {}
+        Ok((_, Err(undo))) => {
+            tracing::error!(error = &undo as &dyn std::error::Error, "the undo of a create failed");
+        }
+        Err(Gone) => tracing::debug!("another request has deleted the VM already"),
+    }
+    error
+}
+
+/// Gives the VM its identity, its record and its task.
+fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> {
+    let spec = new.spec.over_defaults(&shared.settings.defaults)?;
+    let image = match &new.image {
+        Some(name) => images::image(shared, name)?,
+        None => images::default_image(shared)?,
+    };
+    // Under the lock no other VM can take the name or the address.
+    let mut vms = shared.vms();
+    let taken: Vec<Vm> = vms.values().map(|handle| handle.view().vm).collect();
+    let name = choose_name(new.name.as_ref(), &taken)?;
+    let id = choose_id(&taken)?;
+    let ip = allocate(shared, &taken)?;
+    let created_at = now();
+    let vm = Vm {
+        image,
+        spec,
+        identity: Identity {
+            ip,
+            mac: MacAddr::for_ip(ip),
+            machine_id: format!("{:016x}{:016x}", entropy()?, entropy()?),
+            host_key: host_key(name.as_str())?,
+        },
+        overlay: shared.settings.overlay,
+        state: VmState::Created,
+        vmm: None,
+        last_error: None,
+        deleting: false,
+        created_at,
+        changed_at: created_at,
+        id,
+        name,
+    };
+    if let Insert::Conflict = shared.store.insert_vm(&vm)? {
+        return Err(EngineError::NameTaken { name: vm.name });
+    }
+    tracing::info!(vm_id = %vm.id, vm_name = %vm.name, ip = %vm.identity.ip, "created");
+    let id = vm.id.clone();
+    let handle = VmTask::spawn(shared, vm, Vec::new(), None);
+    vms.insert(id, handle.clone());
+    drop(vms);
+    shared.publish_host_keys();
+    Ok(handle)
+}
+
+fn choose_name(wanted: Option<&VmName>, taken: &[Vm]) -> Result<VmName, EngineError> {
+    let names: BTreeSet<&VmName> = taken.iter().map(|vm| &vm.name).collect();
+    let mut name = match wanted {
+        Some(name) => name.clone(),
+        None => VmName::generate(entropy()?),
+    };
+    let mut tries = 1;
+    while names.contains(&name) {
+        if wanted.is_some() || tries == TRIES {
+            return Err(EngineError::NameTaken { name });
+        }
+        // With many VMs two words run out; a number goes on where they end.
+        name = if tries < TRIES / 2 {
+            VmName::generate(entropy()?)
+        } else {
+            let numbered = format!("{}-{}", VmName::generate(entropy()?), entropy()? % 100_000);
+            numbered.parse().expect("two words and a number are a name")
+        };
+        tries += 1;
+    }
+    Ok(name)
+}
+
+fn choose_id(taken: &[Vm]) -> Result<VmId, EngineError> {
+    loop {
+        let id = VmId::from_entropy(entropy()?);
+        if taken.iter().all(|vm| vm.id != id) {
+            return Ok(id);
+        }
+    }
+}
+
+fn allocate(shared: &Shared, taken: &[Vm]) -> Result<GuestIp, EngineError> {
+    let ips: BTreeSet<GuestIp> = taken.iter().map(|vm| vm.identity.ip).collect();
+    let subnet = shared.settings.bridge.subnet;
+    subnet.allocate(|ip| ips.contains(&ip)).ok_or_else(|| EngineError::SubnetExhausted {
+        subnet: subnet.to_string(),
+        count: ips.len(),
+    })
+}

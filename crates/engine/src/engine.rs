@@ -1,0 +1,242 @@
+//! The engine as the daemon sees it.
+
+use crate::error::EngineError;
+use crate::keys::{Keys, host_key_alias};
+use crate::operation::{Closer, Finished, Operation, Reporter};
+use crate::reach::SSH_PORT;
+use crate::ready::wait_ready;
+use crate::reconcile::reconcile;
+use crate::settings::{Images, Ports, Settings};
+use crate::shared::{Shared, new_op};
+use crate::store::Store;
+use crate::task::{VmHandle, Work};
+use crate::usage::usage;
+use crate::view::{SshAccess, Usage, VmView};
+use crate::{create, guest_init, images};
+use banger_core::image::Image;
+use banger_core::ledger::Audit;
+use banger_core::resource::{Observed, Resource, ResourceKey};
+use banger_core::spec::SpecChange;
+use banger_core::state::Readiness;
+use banger_core::vm_name::{ImageName, VmName};
+use banger_host::Signal;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::Instrument;
+
+/// A VM to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewVm {
+    /// Its name; an adjective and a noun when absent.
+    pub name: Option<VmName>,
+    /// Its image; `default` when absent.
+    pub image: Option<ImageName>,
+    /// What differs from the defaults.
+    pub spec: SpecChange,
+    /// How to boot it; absent means that it is not booted.
+    pub start: Option<StartOptions>,
+}
+
+/// How to boot a VM.
+#[derive(Debug, Clone, Copy)]
+pub struct StartOptions {
+    /// What to wait for: [`Readiness::Vmm`], [`Readiness::Guest`] or [`Readiness::Ssh`].
+    pub wait: Readiness,
+    /// How long to wait for it.
+    pub timeout: Duration,
+}
+
+/// All VMs of one instance. Clones are the same engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Opens the records, resolves whatever an earlier daemon left half-done, and takes up the VMs
+    /// that are running. Needs a Tokio runtime; the state directory must exist.
+    pub async fn open(settings: Settings, ports: Ports) -> Result<Self, EngineError> {
+        let state_dir = settings.layout.state_dir();
+        let store = Store::open(&state_dir.join("state.db"))?;
+        let keys = Keys::open(state_dir)?;
+        let init_archive = guest_init::publish(&settings)?;
+        let shared = Arc::new(Shared::new(settings, ports, store, keys, init_archive));
+        reconcile(&shared).await?;
+        Ok(Self { shared })
+    }
+
+    /// All VMs, in order of their names.
+    pub fn list(&self) -> Vec<VmView> {
+        let mut views: Vec<VmView> = self.shared.vms().values().map(VmHandle::view).collect();
+        views.sort_by(|a, b| a.vm.name.cmp(&b.vm.name));
+        views
+    }
+
+    /// One VM.
+    pub fn view(&self, reference: &str) -> Result<VmView, EngineError> {
+        Ok(self.shared.find(reference)?.view())
+    }
+
+    /// Makes a VM and, if it says so, boots it. When that fails nothing of the VM is left, except
+    /// where only the wait ran out: then the VM goes on booting.
+    pub fn create(&self, new: NewVm) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("create", move |report| create::create(shared, new, report))
+    }
+
+    /// Boots a VM.
+    pub fn start(&self, reference: &str, options: StartOptions) -> Result<Operation, EngineError> {
+        self.boot(reference, "start", Work::Start, options)
+    }
+
+    /// Asks the guest to end and kills it after `timeout`.
+    pub fn stop(&self, reference: &str, timeout: Duration) -> Result<Operation, EngineError> {
+        self.ask(reference, "stop", Work::Stop { timeout })
+    }
+
+    /// Stops the VM if it runs, then boots it.
+    pub fn restart(
+        &self,
+        reference: &str,
+        stop: Duration,
+        start: StartOptions,
+    ) -> Result<Operation, EngineError> {
+        self.boot(reference, "restart", Work::Restart { timeout: stop }, start)
+    }
+
+    /// Sends the VMM a signal.
+    pub fn kill(&self, reference: &str, signal: Signal) -> Result<Operation, EngineError> {
+        self.ask(reference, "kill", Work::Kill { signal })
+    }
+
+    /// Removes the VM with its disks.
+    pub fn delete(&self, reference: &str) -> Result<Operation, EngineError> {
+        self.ask(reference, "delete", Work::Delete)
+    }
+
+    /// Changes the VM's spec.
+    pub fn set(&self, reference: &str, change: SpecChange) -> Result<Operation, EngineError> {
+        self.ask(reference, "set", Work::Set { change })
+    }
+
+    /// What a VM uses. Takes half a second, in which processor time is measured.
+    pub async fn usage(&self, reference: &str) -> Result<Usage, EngineError> {
+        let view = self.view(reference)?;
+        usage(&self.shared, view).await
+    }
+
+    /// What an ssh client needs.
+    pub fn ssh_access(&self, reference: &str) -> Result<SshAccess, EngineError> {
+        let view = self.view(reference)?;
+        let keys = &self.shared.keys;
+        Ok(SshAccess {
+            user: "root",
+            address: view.vm.identity.ip.address(),
+            port: SSH_PORT,
+            key: keys.private_path(),
+            known_hosts: keys.known_hosts_path(),
+            host_key_alias: host_key_alias(&view.vm),
+            view,
+        })
+    }
+
+    /// Compares the ledger with the host.
+    pub async fn audit(&self) -> Result<(Audit, Vec<Observed>), EngineError> {
+        let inventory = images::inventory(&self.shared).await?;
+        let ledger: Vec<ResourceKey> =
+            self.shared.store.ledger()?.iter().map(Resource::key).collect();
+        Ok((Audit::new(&ledger, &inventory), inventory))
+    }
+
+    /// All images that VMs can be created from.
+    pub fn images(&self) -> Result<Vec<Image>, EngineError> {
+        Ok(vec![images::default_image(&self.shared)?])
+    }
+
+    /// The runtime bundle's directory, where there is one.
+    pub fn bundle_dir(&self) -> Option<PathBuf> {
+        match &self.shared.settings.images {
+            Images::Bundle(dir) => Some(dir.clone()),
+            Images::Simulated => None,
+        }
+    }
+
+    /// Builds the runtime bundle from the distribution's packages.
+    pub fn build_bundle(&self) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("bundle build", move |report| images::build(shared, report))
+    }
+
+    /// Ends all tasks of the engine, after the operations under way. VMs go on running.
+    pub async fn shutdown(&self) {
+        self.shared.closing.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn ask(
+        &self,
+        reference: &str,
+        what: &'static str,
+        work: Work,
+    ) -> Result<Operation, EngineError> {
+        let handle = self.shared.find(reference)?;
+        Ok(self.operate(what, move |report| async move { handle.ask(work, report).await }))
+    }
+
+    fn boot(
+        &self,
+        reference: &str,
+        what: &'static str,
+        work: Work,
+        options: StartOptions,
+    ) -> Result<Operation, EngineError> {
+        let handle = self.shared.find(reference)?;
+        Ok(self.operate(what, move |report| async move {
+            let (mut report, result) = handle.ask(work, report).await?;
+            let result = match result {
+                Ok(started) => wait_ready(&handle, options, started.changed, &mut report).await,
+                Err(error) => Err(error),
+            };
+            Ok((report, result))
+        }))
+    }
+
+    /// Runs an operation as a task of its own, so that it outlives its asker.
+    fn operate<F>(&self, what: &'static str, work: impl FnOnce(Reporter) -> F) -> Operation
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let id = new_op();
+        let (report, operation) = Reporter::new(id.clone());
+        let closer = report.closer();
+        let answer = work(report);
+        let span = tracing::info_span!("operation", op_id = %id, what);
+        self.shared.tasks.spawn(conclude(what, answer, closer).instrument(span));
+        operation
+    }
+}
+
+/// An operation's result with the reporter to give it to. `Err` means that the VM's task went away
+/// with the reporter.
+pub(crate) type Answer = Result<(Reporter, Result<Finished, EngineError>), Gone>;
+
+/// The VM's task has ended: the VM was deleted, or the daemon is ending.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+async fn conclude(what: &'static str, answer: impl Future<Output = Answer>, closer: Closer) {
+    tracing::info!("{what} begins");
+    let (finish, error): (Box<dyn FnOnce(_) + Send>, _) = match answer.await {
+        Ok((report, Ok(finished))) => {
+            tracing::info!(changed = finished.changed, "{what} is done");
+            return report.finish(finished);
+        }
+        Ok((report, Err(error))) => (Box::new(move |error| report.fail(error)), error),
+        Err(Gone) => (Box::new(move |error| closer.fail(error)), EngineError::Gone),
+    };
+    tracing::error!(error = &error as &dyn std::error::Error, "{what} failed");
+    finish(error);
+}

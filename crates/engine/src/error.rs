@@ -1,0 +1,365 @@
+//! Why an operation failed.
+
+use banger_core::error::{ErrorCode, Explain};
+use banger_core::id::OpId;
+use banger_core::reference::RefError;
+use banger_core::resource::ResourceKey;
+use banger_core::spec::SpecError;
+use banger_core::state::{Readiness, Request, VmState};
+use banger_core::vm_name::VmName;
+use banger_host::HostError;
+use banger_image::bundle::{BuildError, BundleError};
+use banger_vmm::VmmError;
+use std::path::PathBuf;
+
+/// Anything that the engine refuses or fails to do.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The reference names no VM, or several.
+    #[error(transparent)]
+    Reference(#[from] RefError),
+    /// Another VM has the name.
+    #[error("a VM called `{name}` exists already")]
+    NameTaken {
+        /// The name.
+        name: VmName,
+    },
+    /// The spec is outside the limits.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The signal has no such name.
+    #[error(transparent)]
+    Signal(#[from] banger_host::SignalError),
+    /// The state does not allow it.
+    #[error("cannot {} `{name}` while it is {state}", .request.verb())]
+    WrongState {
+        /// The VM.
+        name: VmName,
+        /// What was asked.
+        request: Request,
+        /// The state that it is in.
+        state: VmState,
+    },
+    /// Another operation ended this one.
+    #[error("the {} of `{name}` was ended by another request", .request.verb())]
+    Interrupted {
+        /// The VM.
+        name: VmName,
+        /// What was under way.
+        request: Request,
+    },
+    /// Every address is taken.
+    #[error("all {count} addresses of {subnet} are taken")]
+    SubnetExhausted {
+        /// The subnet.
+        subnet: String,
+        /// How many guests it has room for.
+        count: usize,
+    },
+    /// There is no such image.
+    #[error("there is no image called `{name}`")]
+    UnknownImage {
+        /// The name.
+        name: VmName,
+    },
+    /// The bundle cannot be used.
+    #[error("cannot use the runtime bundle")]
+    Bundle(#[from] BundleError),
+    /// The bundle could not be built.
+    #[error("could not build the runtime bundle")]
+    Build(#[from] BuildError),
+    /// A disk that the VM had is gone.
+    #[error("`{name}` has lost a disk: `{}` does not exist", .path.display())]
+    DiskLost {
+        /// The VM.
+        name: VmName,
+        /// Where the disk was.
+        path: PathBuf,
+    },
+    /// Putting things in place failed; what was added has been undone as far as `undo` says.
+    #[error("could not prepare the host for `{name}`")]
+    Setup {
+        /// The VM.
+        name: VmName,
+        /// The first error.
+        #[source]
+        source: HostError,
+        /// What could not be undone.
+        undo: Vec<LeftBehind>,
+    },
+    /// The bridge or the nft table could not be put in place.
+    #[error("could not prepare the network")]
+    Network {
+        /// The first error.
+        #[source]
+        source: HostError,
+    },
+    /// Tear-down left something behind; it is tried again.
+    #[error("could not remove everything of `{name}`: {}", list(.left))]
+    TearDown {
+        /// The VM.
+        name: VmName,
+        /// The first error.
+        #[source]
+        source: HostError,
+        /// All that is left.
+        left: Vec<LeftBehind>,
+    },
+    /// A question to the host failed.
+    #[error("could not look at the host")]
+    Host(#[from] HostError),
+    /// The VMM refused or broke off.
+    #[error("the VMM of `{name}` did not do as asked")]
+    Vmm {
+        /// The VM.
+        name: VmName,
+        /// What went wrong.
+        #[source]
+        source: VmmError,
+        /// The VMM's last lines.
+        tail: Vec<String>,
+        /// The VMM's whole output.
+        log_path: PathBuf,
+    },
+    /// The VM ended before it was ready.
+    #[error("`{name}` ended while it booted: {reason}")]
+    GuestFailed {
+        /// The VM.
+        name: VmName,
+        /// What the guest or the VMM said.
+        reason: String,
+        /// The console's last lines.
+        tail: Vec<String>,
+        /// The console's whole output.
+        log_path: PathBuf,
+    },
+    /// The wait ran out. The VM was left alone.
+    #[error(
+        "`{name}` was not ready within {seconds} s; it reached `{reached}` and goes on booting"
+    )]
+    NotReady {
+        /// The VM.
+        name: VmName,
+        /// The limit.
+        seconds: u64,
+        /// How far it came.
+        reached: Readiness,
+        /// The console's whole output.
+        log_path: PathBuf,
+    },
+    /// The records could not be read or written.
+    #[error("could not {action} the records")]
+    Store {
+        /// What was being attempted.
+        action: &'static str,
+        /// SQLite's answer.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A record does not make sense.
+    #[error("the record `{what}` is damaged")]
+    Damaged {
+        /// Which record.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The records were written by a newer banger.
+    #[error("the records have version {found}, and this banger knows up to {known}")]
+    NewerStore {
+        /// What was found.
+        found: i64,
+        /// What is known.
+        known: i64,
+    },
+    /// A file of the engine's own could not be read or written.
+    #[error("could not {action} `{}`", .path.display())]
+    File {
+        /// What was being attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key could not be made.
+    #[error("could not make an ssh key")]
+    Key(#[source] ssh_key::Error),
+    /// The kernel gave no random bytes.
+    #[error("could not get random bytes")]
+    Entropy(#[source] getrandom::Error),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+    /// The VM went away before the request's turn came.
+    #[error("the VM was deleted by another request, or the daemon is ending")]
+    Gone,
+    /// The simulation has no such thing.
+    #[error("a simulated daemon cannot {what}")]
+    Simulated {
+        /// What it cannot do.
+        what: &'static str,
+    },
+}
+
+/// One thing that could not be removed.
+#[derive(Debug)]
+pub struct LeftBehind {
+    /// Which resource.
+    pub key: ResourceKey,
+    /// Its name on the host.
+    pub object: String,
+    /// Why it is still there.
+    pub error: HostError,
+}
+
+fn list(left: &[LeftBehind]) -> String {
+    let objects: Vec<String> = left.iter().map(|left| format!("`{}`", left.object)).collect();
+    objects.join(", ")
+}
+
+impl EngineError {
+    /// The file with the raw output, where there is one.
+    pub fn log_path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Vmm { log_path, .. }
+            | Self::GuestFailed { log_path, .. }
+            | Self::NotReady { log_path, .. } => Some(log_path),
+            Self::Setup { source, .. } | Self::Network { source } | Self::Host(source) => {
+                source.log_path()
+            }
+            _ => None,
+        }
+    }
+
+    /// Points the error at the place where the raw output was saved.
+    pub(crate) fn relocate_log(&mut self, saved: PathBuf) {
+        match self {
+            Self::Vmm { log_path, .. }
+            | Self::GuestFailed { log_path, .. }
+            | Self::NotReady { log_path, .. } => *log_path = saved,
+            Self::Setup {
+                source: HostError::VmmDied { log_path, .. } | HostError::VmmSilent { log_path, .. },
+                ..
+            } => *log_path = saved,
+            _ => {}
+        }
+    }
+}
+
+impl Explain for EngineError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Reference(RefError::Unknown { .. }) => ErrorCode::VmNotFound,
+            Self::Reference(RefError::Ambiguous { .. }) => ErrorCode::AmbiguousReference,
+            Self::NameTaken { .. } => ErrorCode::NameTaken,
+            Self::Spec(_) | Self::Signal(_) | Self::Simulated { .. } => ErrorCode::InvalidRequest,
+            Self::WrongState { .. } => ErrorCode::WrongState,
+            Self::Interrupted { .. } | Self::Gone | Self::ShuttingDown => ErrorCode::Interrupted,
+            Self::SubnetExhausted { .. } => ErrorCode::SubnetExhausted,
+            Self::UnknownImage { .. } => ErrorCode::ImageUnusable,
+            Self::Bundle(source) => source.code(),
+            Self::Build(source) => source.code(),
+            Self::Setup { source, .. }
+            | Self::TearDown { source, .. }
+            | Self::Network { source }
+            | Self::Host(source) => source.code(),
+            Self::DiskLost { .. } => ErrorCode::Host,
+            Self::Vmm { .. } => ErrorCode::Vmm,
+            Self::GuestFailed { .. } => ErrorCode::GuestFailed,
+            Self::NotReady { .. } => ErrorCode::Timeout,
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => ErrorCode::NoSpace,
+                std::io::ErrorKind::PermissionDenied => ErrorCode::NotPermitted,
+                _ => ErrorCode::Host,
+            },
+            Self::NewerStore { .. } => ErrorCode::VersionMismatch,
+            Self::Store { .. } | Self::Damaged { .. } | Self::Key(_) | Self::Entropy(_) => {
+                ErrorCode::Internal
+            }
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Reference(RefError::Unknown { nearest, .. }) => match nearest.first() {
+                Some(name) => vec![format!("did you mean `{name}`?")],
+                None => vec!["`banger vm list` shows all VMs".to_owned()],
+            },
+            Self::Reference(RefError::Ambiguous { .. }) => {
+                vec!["give more of the name, or the whole id".to_owned()]
+            }
+            Self::NameTaken { name } => {
+                vec![format!("pick another name, or delete that VM with `banger vm delete {name}`")]
+            }
+            Self::WrongState { name, state, .. } => wrong_state_hints(name, *state),
+            Self::SubnetExhausted { .. } => vec![
+                "delete a VM, or set a `subnet` with a shorter prefix in the configuration file"
+                    .to_owned(),
+            ],
+            Self::UnknownImage { .. } => vec!["`banger image list` shows all images".to_owned()],
+            Self::Bundle(source) => source.hints(),
+            Self::Build(source) => source.hints(),
+            Self::Setup { source, undo, .. } => {
+                let mut hints = source.hints();
+                hints.extend(undo.iter().map(|left| {
+                    format!("`{}` is left and will be removed at the next start", left.object)
+                }));
+                hints
+            }
+            Self::TearDown { source, .. } => {
+                let mut hints = source.hints();
+                hints.push("the daemon tries again at its next start".to_owned());
+                hints
+            }
+            Self::Network { source } | Self::Host(source) => source.hints(),
+            Self::Vmm { source, tail, .. } => {
+                let mut hints = source.hints();
+                hints.extend(said("the VMM", tail));
+                hints
+            }
+            Self::GuestFailed { tail, .. } => said("the console", tail).into_iter().collect(),
+            Self::NotReady { name, .. } => vec![
+                format!("`banger vm logs -f {name}` shows what it is doing"),
+                "`--timeout` gives it longer".to_owned(),
+            ],
+            Self::DiskLost { name, .. } => {
+                vec![format!("put the file back, or delete the VM: `banger vm delete {name}`")]
+            }
+            Self::NewerStore { .. } => vec!["install that version of banger again".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn wrong_state_hints(name: &VmName, state: VmState) -> Vec<String> {
+    match state {
+        VmState::Starting => vec![format!("`banger vm stop {name}` ends the start")],
+        VmState::Created | VmState::Stopped => vec![format!("`banger vm start {name}` starts it")],
+        _ => Vec::new(),
+    }
+}
+
+fn said(who: &str, tail: &[String]) -> Option<String> {
+    let last: Vec<&str> = tail.iter().rev().take(3).rev().map(String::as_str).collect();
+    (!last.is_empty()).then(|| format!("{who} ended with: {}", last.join(" | ")))
+}
+
+/// An operation's failure with the operation's id.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct OperationError {
+    /// Which operation.
+    pub op_id: OpId,
+    /// Why.
+    pub error: EngineError,
+}
+
+impl OperationError {
+    /// The operation's task went away without an end: the daemon is ending.
+    pub(crate) fn broken_off(op_id: OpId) -> Self {
+        Self { op_id, error: EngineError::ShuttingDown }
+    }
+}

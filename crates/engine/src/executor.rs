@@ -1,0 +1,178 @@
+//! Carrying out plans: the ledger first, then the host.
+//!
+//! Set-up stops at the first error, undoes what it added and returns that error with the undo
+//! errors attached. Tear-down goes on through every resource and returns all errors. A row leaves
+//! the ledger only when its object is gone, so what could not be removed is found again.
+
+use crate::error::{EngineError, LeftBehind};
+use crate::store::Store;
+use banger_core::id::OpId;
+use banger_core::resource::{Resource, ResourceKey};
+use banger_host::{Change, Host, HostError};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Ledger and host together.
+#[derive(Debug, Clone)]
+pub(crate) struct Executor {
+    store: Arc<Store>,
+    host: Arc<dyn Host>,
+}
+
+/// Why a set-up ended, after its undo.
+#[derive(Debug)]
+pub(crate) enum SetupError {
+    /// The host refused.
+    Host { source: HostError, undo: Vec<LeftBehind> },
+    /// It was told to end.
+    Cancelled { undo: Vec<LeftBehind> },
+    /// The ledger could not be written.
+    Ledger(EngineError),
+}
+
+impl Executor {
+    pub(crate) fn new(store: Arc<Store>, host: Arc<dyn Host>) -> Self {
+        Self { store, host }
+    }
+
+    /// Puts all resources in place, in order. Returns the keys that it added to the ledger.
+    pub(crate) async fn set_up(
+        &self,
+        op: &OpId,
+        plan: Vec<Resource>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<ResourceKey>, SetupError> {
+        let (this, op, cancel) = (self.clone(), op.clone(), cancel.clone());
+        blocking(move || this.set_up_now(&op, &plan, &cancel)).await
+    }
+
+    fn set_up_now(
+        &self,
+        op: &OpId,
+        plan: &[Resource],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<ResourceKey>, SetupError> {
+        let added = self.store.enter(op, plan).map_err(SetupError::Ledger)?;
+        for (done, resource) in plan.iter().enumerate() {
+            let result = if cancel.is_cancelled() {
+                Err(None)
+            } else {
+                self.ensure(op, resource).map_err(Some)
+            };
+            if let Err(error) = result {
+                // The resource that failed may be there in part, so it is removed too.
+                let (tried, untried) = plan.split_at((done + 1).min(plan.len()));
+                let undo = self.undo(op, &added, tried, untried)?;
+                return Err(match error {
+                    Some(source) => SetupError::Host { source, undo },
+                    None => SetupError::Cancelled { undo },
+                });
+            }
+        }
+        Ok(added)
+    }
+
+    fn undo(
+        &self,
+        op: &OpId,
+        added: &[ResourceKey],
+        tried: &[Resource],
+        untried: &[Resource],
+    ) -> Result<Vec<LeftBehind>, SetupError> {
+        let is_ours = |resource: &&Resource| added.contains(&resource.key());
+        let never: Vec<ResourceKey> = untried.iter().filter(is_ours).map(Resource::key).collect();
+        self.store.strike(&never).map_err(SetupError::Ledger)?;
+        let plan: Vec<Resource> = tried.iter().rev().filter(is_ours).cloned().collect();
+        self.tear_down_now(op, &plan).map_err(SetupError::Ledger)
+    }
+
+    /// Removes what a failed operation added, newest first.
+    pub(crate) async fn revert(
+        &self,
+        op: &OpId,
+        mut plan: Vec<Resource>,
+        added: Vec<ResourceKey>,
+    ) -> Result<Vec<LeftBehind>, EngineError> {
+        plan.retain(|resource| added.contains(&resource.key()));
+        plan.reverse();
+        self.tear_down(op, plan).await
+    }
+
+    /// Removes all resources, in order, whatever fails. Returns what is left. A directory of a VM
+    /// stays when anything else of that VM does.
+    pub(crate) async fn tear_down(
+        &self,
+        op: &OpId,
+        plan: Vec<Resource>,
+    ) -> Result<Vec<LeftBehind>, EngineError> {
+        let (this, op) = (self.clone(), op.clone());
+        blocking(move || this.tear_down_now(&op, &plan)).await
+    }
+
+    fn tear_down_now(&self, op: &OpId, plan: &[Resource]) -> Result<Vec<LeftBehind>, EngineError> {
+        let mut left = Vec::new();
+        let mut gone = Vec::new();
+        for resource in plan {
+            // A directory takes with it what lives in it: not while any of that is held.
+            let is_held = |left: &LeftBehind| left.key.vm() == resource.vm();
+            if resource.role().is_directory() && left.iter().any(is_held) {
+                continue;
+            }
+            match self.remove(op, resource) {
+                Ok(()) => gone.push(resource.key()),
+                Err(error) => {
+                    let (key, object) = (resource.key(), resource.object());
+                    left.push(LeftBehind { key, object, error });
+                }
+            }
+        }
+        self.store.strike(&gone)?;
+        Ok(left)
+    }
+
+    fn ensure(&self, op: &OpId, resource: &Resource) -> Result<(), HostError> {
+        let since = Instant::now();
+        let result = self.host.ensure(resource);
+        log(op, "ensure", resource, &result, since);
+        result.map(|_change| ())
+    }
+
+    fn remove(&self, op: &OpId, resource: &Resource) -> Result<(), HostError> {
+        let since = Instant::now();
+        let result = self.host.remove(resource);
+        log(op, "remove", resource, &result, since);
+        result.map(|_change| ())
+    }
+}
+
+fn log(
+    op: &OpId,
+    verb: &str,
+    resource: &Resource,
+    result: &Result<Change, HostError>,
+    since: Instant,
+) {
+    let elapsed_us = since.elapsed().as_micros();
+    let (key, object) = (resource.key(), resource.object());
+    match result {
+        Ok(change) => {
+            tracing::debug!(op_id = %op, %key, object, ?change, elapsed_us, "{verb}");
+        }
+        Err(error) => {
+            tracing::debug!(op_id = %op, %key, object, %error, elapsed_us, "{verb} failed");
+        }
+    }
+}
+
+/// Runs host work where blocking is allowed.
+///
+/// # Panics
+///
+/// If the work panics, which is a defect: it is passed on.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

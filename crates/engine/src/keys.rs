@@ -1,0 +1,132 @@
+//! Keys: the instance's own ssh key, each VM's host key, and the known-hosts file.
+
+use crate::error::EngineError;
+use banger_core::guest::HostKey;
+use banger_core::vm::Vm;
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The instance's ssh files, in a directory of their own.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    dir: PathBuf,
+    public: String,
+}
+
+/// A new ed25519 key pair.
+fn generate(comment: &str) -> Result<HostKey, EngineError> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(EngineError::Key)?;
+    key.set_comment(comment);
+    let private = key.to_openssh(LineEnding::LF).map_err(EngineError::Key)?.to_string();
+    let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
+    Ok(HostKey { private, public })
+}
+
+/// A host key for a new VM.
+pub(crate) fn host_key(comment: &str) -> Result<HostKey, EngineError> {
+    generate(comment)
+}
+
+/// The name of a VM in the known-hosts file. It goes by the id, which no other VM ever has.
+pub(crate) fn host_key_alias(vm: &Vm) -> String {
+    format!("banger-{}", vm.id)
+}
+
+impl Keys {
+    /// Opens the directory, making it and the key if they are not there.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, EngineError> {
+        let dir = state_dir.join("ssh");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(file("create", &dir))?;
+        let private = dir.join("id_ed25519");
+        if !private.try_exists().map_err(file("look for", &private))? {
+            let pair = generate("banger")?;
+            let public = dir.join("id_ed25519.pub");
+            let line = format!("{}\n", pair.public);
+            replace(&public, line.as_bytes()).map_err(file("write", &public))?;
+            replace(&private, pair.private.as_bytes()).map_err(file("write", &private))?;
+        }
+        let text = fs::read_to_string(&private).map_err(file("read", &private))?;
+        let key = PrivateKey::from_openssh(&text).map_err(EngineError::Key)?;
+        let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
+        Ok(Self { dir, public })
+    }
+
+    /// The line for a guest's `authorized_keys`.
+    pub(crate) fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// The private key's file.
+    pub(crate) fn private_path(&self) -> PathBuf {
+        self.dir.join("id_ed25519")
+    }
+
+    /// The known-hosts file.
+    pub(crate) fn known_hosts_path(&self) -> PathBuf {
+        self.dir.join("known_hosts")
+    }
+
+    /// Writes the known-hosts file for exactly these VMs.
+    pub(crate) fn write_known_hosts<'a>(
+        &self,
+        vms: impl Iterator<Item = &'a Vm>,
+    ) -> Result<(), EngineError> {
+        let path = self.known_hosts_path();
+        let text: String = vms
+            .map(|vm| format!("{} {}\n", host_key_alias(vm), vm.identity.host_key.public))
+            .collect();
+        replace(&path, text.as_bytes()).map_err(file("write", &path))
+    }
+}
+
+fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::File { action, path, source }
+}
+
+/// Replaces a file as a whole, private from birth: readers see the old or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    file.write_all(bytes)?;
+    fs::rename(&part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_key_is_made_once_and_is_private() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Keys::open(state.path()).unwrap();
+        let second = Keys::open(state.path()).unwrap();
+        assert!(first.public().starts_with("ssh-ed25519 "));
+        assert_eq!(first.public(), second.public());
+        let mode = fs::metadata(first.private_path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_stays() {
+        let state = tempfile::tempdir().unwrap();
+        let path = Keys::open(state.path()).unwrap().private_path();
+        fs::write(&path, "no key").unwrap();
+        let error = Keys::open(state.path()).unwrap_err();
+        assert_eq!(error.to_string(), "could not make an ssh key");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "no key");
+    }
+}

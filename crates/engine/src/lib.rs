@@ -1,0 +1,42 @@
+//! VM and image operations: the store, the ledger, and one task for each VM.
+//!
+//! ```text
+//!   Engine ── one Operation per request ──► VM task ──► executor ──► ledger, then Host
+//!      │                                       │
+//!      └── store (records, ledger)             └── monitor (console, ssh, process exit)
+//! ```
+//!
+//! One task owns one VM. What it accepts in which state is `banger_core::state::decide`. SQL is in
+//! `store` alone.
+
+mod boot;
+mod console;
+mod create;
+mod engine;
+mod error;
+mod executor;
+mod guest_init;
+mod images;
+mod keys;
+mod monitor;
+mod network;
+mod operation;
+mod postmortem;
+mod reach;
+mod ready;
+mod reconcile;
+mod settings;
+mod shared;
+pub mod sim;
+mod stop;
+mod store;
+mod task;
+mod usage;
+mod view;
+
+pub use engine::{Engine, NewVm, StartOptions};
+pub use error::{EngineError, LeftBehind, OperationError};
+pub use operation::{Operation, Outcome, Phase, Progress};
+pub use reach::{Reach, TcpReach};
+pub use settings::{Images, Ports, Settings};
+pub use view::{SshAccess, Usage, VmView};

@@ -1,0 +1,111 @@
+//! Watching a running VM: how far it has come, and when it ends.
+
+use crate::console::Console;
+use crate::reach::Reach;
+use banger_core::net::GuestIp;
+use banger_core::state::Readiness;
+use banger_host::{Exit, ExitFuture};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How often a booting guest's console is looked at.
+const CONSOLE_PERIOD: Duration = Duration::from_millis(10);
+/// How often sshd is asked while it does not answer yet.
+const SSH_PERIOD: Duration = Duration::from_millis(50);
+
+/// What a monitor reports.
+#[derive(Debug)]
+pub(crate) enum Sign {
+    /// The guest has come this far.
+    Ready(Readiness),
+    /// The VMM has ended; always last.
+    Exited(Ended),
+}
+
+/// How a VM ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    /// What became of the process.
+    pub(crate) exit: Exit,
+    /// What went wrong in the guest, in its own words.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What a monitor has to know.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) console: Console,
+    pub(crate) ip: GuestIp,
+    pub(crate) reach: Arc<dyn Reach>,
+}
+
+/// A task that watches one VM until it ends or the monitor is dropped.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    signs: mpsc::UnboundedReceiver<Sign>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Monitor {
+    pub(crate) fn start(subject: Subject, exited: ExitFuture) -> Self {
+        let (sender, signs) = mpsc::unbounded_channel();
+        let task = tokio::spawn(watch(subject, exited, sender));
+        Self { signs, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// The next sign. Cancel-safe. After `Exited` it never completes.
+    pub(crate) async fn next(&mut self) -> Sign {
+        match self.signs.recv().await {
+            Some(sign) => sign,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn watch(mut subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
+    let exit = {
+        let readiness = follow(&mut subject, &signs);
+        tokio::select! {
+            exit = exited => exit,
+            never = readiness => match never {},
+        }
+    };
+    if let Err(error) = subject.console.read() {
+        tracing::warn!(%error, "the console's end cannot be read");
+    }
+    let trouble = subject.console.trouble().map(str::to_owned);
+    report(&signs, Sign::Exited(Ended { exit, trouble }));
+}
+
+/// Reports each step of readiness once, then waits for ever.
+async fn follow(
+    subject: &mut Subject,
+    signs: &mpsc::UnboundedSender<Sign>,
+) -> std::convert::Infallible {
+    let mut tick = tokio::time::interval(CONSOLE_PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !subject.console.handed_over() {
+        tick.tick().await;
+        if let Err(error) = subject.console.read() {
+            tracing::warn!(%error, "the console cannot be read");
+            return std::future::pending().await;
+        }
+    }
+    report(signs, Sign::Ready(Readiness::Guest));
+    let mut tick = tokio::time::interval(SSH_PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !subject.reach.ssh(subject.ip).await {
+        tick.tick().await;
+    }
+    report(signs, Sign::Ready(Readiness::Ssh));
+    std::future::pending().await
+}
+
+/// The receiver is dropped only together with this task.
+fn report(signs: &mpsc::UnboundedSender<Sign>, sign: Sign) {
+    if signs.send(sign).is_err() {
+        tracing::trace!("the monitor's owner is gone");
+    }
+}

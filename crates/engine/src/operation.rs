@@ -1,0 +1,186 @@
+//! Operations: what a request or a background task does, as its asker sees it.
+
+use crate::error::{EngineError, OperationError};
+use crate::view::VmView;
+use banger_core::id::OpId;
+use std::fmt;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// A stretch of an operation that a user may have to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Disks, network and initrd are put in place.
+    HostSetup,
+    /// The VMM is started until its API socket answers.
+    StartVmm,
+    /// The machine is configured and told to boot.
+    Boot,
+    /// The guest's kernel and banger-init run.
+    Guest,
+    /// The image's init brings up sshd.
+    Ssh,
+    /// The guest is asked to end and does.
+    Shutdown,
+    /// Host objects are removed.
+    TearDown,
+    /// A step of a bundle build, in its own words.
+    Build(String),
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HostSetup => "prepare the host",
+            Self::StartVmm => "start the VMM",
+            Self::Boot => "configure the machine",
+            Self::Guest => "boot the kernel",
+            Self::Ssh => "wait for ssh",
+            Self::Shutdown => "shut the guest down",
+            Self::TearDown => "clean up",
+            Self::Build(step) => step,
+        })
+    }
+}
+
+/// What an operation reports while it goes on. The last one is `Done` or `Failed`.
+#[derive(Debug)]
+pub enum Progress {
+    /// A phase began.
+    Begin(Phase),
+    /// The phase ended well.
+    End(Phase, Duration),
+    /// Something worth knowing that is no failure.
+    Note(String),
+    /// The operation succeeded.
+    Done(Box<Outcome>),
+    /// The operation failed.
+    Failed(Box<OperationError>),
+}
+
+/// What a successful operation came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The VM as it is now; `None` after a delete, and for operations on no VM.
+    pub vm: Option<VmView>,
+    /// Whether anything was done.
+    pub changed: bool,
+    /// The phases with their durations, in order.
+    pub timings: Vec<(Phase, Duration)>,
+    /// What was noted on the way.
+    pub notes: Vec<String>,
+}
+
+/// An operation that has begun. It goes on to its end even when this is dropped.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its id: in every log line and error of it.
+    pub id: OpId,
+    /// What it reports.
+    pub progress: mpsc::UnboundedReceiver<Progress>,
+}
+
+impl Operation {
+    /// Waits for the end, without the reports on the way.
+    pub async fn finish(mut self) -> Result<Outcome, Box<OperationError>> {
+        while let Some(progress) = self.progress.recv().await {
+            match progress {
+                Progress::Done(outcome) => return Ok(*outcome),
+                Progress::Failed(error) => return Err(error),
+                Progress::Begin(_) | Progress::End(..) | Progress::Note(_) => {}
+            }
+        }
+        Err(Box::new(OperationError::broken_off(self.id)))
+    }
+}
+
+/// The reporting end of an operation.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    pub(crate) id: OpId,
+    sender: mpsc::UnboundedSender<Progress>,
+    timings: Vec<(Phase, Duration)>,
+    notes: Vec<String>,
+}
+
+impl Reporter {
+    /// Both ends of a new operation.
+    pub(crate) fn new(id: OpId) -> (Self, Operation) {
+        let (sender, progress) = mpsc::unbounded_channel();
+        let reporter = Self { id: id.clone(), sender, timings: Vec::new(), notes: Vec::new() };
+        (reporter, Operation { id, progress })
+    }
+
+    /// Nobody has to be listening: an operation goes on without its asker.
+    fn send(&self, progress: Progress) {
+        if self.sender.send(progress).is_err() {
+            tracing::trace!(op_id = %self.id, "nobody listens");
+        }
+    }
+
+    /// Begins a phase.
+    pub(crate) fn begin(&self, phase: Phase) -> Running {
+        self.send(Progress::Begin(phase.clone()));
+        Running { phase, since: Instant::now() }
+    }
+
+    /// Ends a phase that went well.
+    pub(crate) fn end(&mut self, running: Running) {
+        let elapsed = running.since.elapsed();
+        self.timings.push((running.phase.clone(), elapsed));
+        self.send(Progress::End(running.phase, elapsed));
+    }
+
+    /// Notes something.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note.clone());
+        self.send(Progress::Note(note));
+    }
+
+    /// Ends the operation well.
+    pub(crate) fn finish(self, Finished { vm, changed }: Finished) {
+        let (timings, notes) = (self.timings.clone(), self.notes.clone());
+        self.send(Progress::Done(Box::new(Outcome { vm, changed, timings, notes })));
+    }
+
+    /// Ends the operation badly.
+    pub(crate) fn fail(self, error: EngineError) {
+        self.closer().fail(error);
+    }
+
+    /// What can end the operation when this reporter is gone.
+    pub(crate) fn closer(&self) -> Closer {
+        Closer { id: self.id.clone(), sender: self.sender.clone() }
+    }
+}
+
+/// Ends an operation whose reporter went away with the task that had it.
+#[derive(Debug)]
+pub(crate) struct Closer {
+    id: OpId,
+    sender: mpsc::UnboundedSender<Progress>,
+}
+
+impl Closer {
+    /// Ends the operation badly. Nobody has to be listening.
+    pub(crate) fn fail(self, error: EngineError) {
+        let failed = Box::new(OperationError { op_id: self.id, error });
+        if let Err(unheard) = self.sender.send(Progress::Failed(failed)) {
+            tracing::trace!(?unheard, "nobody listens");
+        }
+    }
+}
+
+/// A phase that has begun.
+#[derive(Debug)]
+pub(crate) struct Running {
+    phase: Phase,
+    since: Instant,
+}
+
+/// The part of an outcome that the operation itself knows.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) vm: Option<VmView>,
+    pub(crate) changed: bool,
+}

@@ -1,0 +1,231 @@
+//! At start-up: resolving what an earlier daemon left half-done, taking up the VMs that run, and
+//! making ledger and inventory agree.
+
+use crate::console::Console;
+use crate::error::EngineError;
+use crate::executor::blocking;
+use crate::images::inventory;
+use crate::monitor::{Monitor, Subject};
+use crate::operation::Reporter;
+use crate::shared::{Shared, new_op, now};
+use crate::task::{VmTask, Work};
+use banger_core::id::{OpId, VmId};
+use banger_core::ledger::Audit;
+use banger_core::plan::{Member, plan_delete, plan_stop};
+use banger_core::resource::{Resource, ResourceKey, VmmProcess};
+use banger_core::state::VmState;
+use banger_core::vm::Vm;
+use banger_vmm::MachineStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a guest may take to end whose stop an earlier daemon had begun.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Resolves everything, then starts one task for each VM.
+pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
+    let op = new_op();
+    let vms = shared.store.load_vms()?;
+    let mut settled = Vec::new();
+    for vm in vms {
+        if let Some(vm) = settle(shared, &op, vm).await? {
+            settled.push(vm);
+        }
+    }
+    let members: BTreeMap<VmId, Member> = settled
+        .iter()
+        .filter(|settled| settled.running.is_some())
+        .map(|Settled { vm, .. }| (vm.id.clone(), Member { ip: vm.identity.ip, nat: vm.spec.nat }))
+        .collect();
+    if let Err(error) = shared.network.adopt(&op, members).await {
+        tracing::error!(op_id = %op, error = &error as &dyn std::error::Error, "no network");
+    }
+    remove_orphans(shared, &op, &settled).await?;
+    let lost = compare(shared, &op).await?;
+    for settled in settled {
+        take_up(shared, settled, &lost)?;
+    }
+    shared.publish_host_keys();
+    Ok(())
+}
+
+/// A VM whose state no longer depends on an earlier daemon.
+struct Settled {
+    vm: Vm,
+    /// Its VMM and that one's pid, if it runs.
+    running: Option<(VmmProcess, u32)>,
+    /// A stop had begun: it is to be gone on with.
+    stopping: bool,
+}
+
+/// Brings one VM into a state that holds; `None` if it was being deleted and now is.
+async fn settle(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    mut vm: Vm,
+) -> Result<Option<Settled>, EngineError> {
+    let recorded = shared.store.recorded(&vm.id)?;
+    if vm.deleting {
+        return finish_delete(shared, op, vm, recorded).await;
+    }
+    let stopping = vm.state == VmState::Stopping;
+    if let Some((process, pid)) = find_running(shared, &vm, &recorded).await? {
+        tracing::info!(op_id = %op, vm_id = %vm.id, vm_name = %vm.name, pid, "taken up");
+        change(shared, &mut vm, VmState::Running, None)?;
+        return Ok(Some(Settled { vm, running: Some((process, pid)), stopping }));
+    }
+    if !vm.state.may_have_vmm() {
+        return Ok(Some(Settled { vm, running: None, stopping: false }));
+    }
+    let why = match vm.state {
+        VmState::Starting => Some("the daemon ended while the VM was starting".to_owned()),
+        VmState::Running => Some("the VMM ended while no daemon was watching".to_owned()),
+        _ => vm.last_error.clone(),
+    };
+    let left = shared.executor.tear_down(op, plan_stop(recorded)).await?;
+    match left.first() {
+        None => change(shared, &mut vm, VmState::Stopped, why)?,
+        Some(first) => {
+            let why = format!("`{}` could not be removed: {}", first.object, first.error);
+            change(shared, &mut vm, VmState::Error, Some(why))?;
+        }
+    }
+    Ok(Some(Settled { vm, running: None, stopping: false }))
+}
+
+fn change(
+    shared: &Shared,
+    vm: &mut Vm,
+    state: VmState,
+    why: Option<String>,
+) -> Result<(), EngineError> {
+    if vm.state != state {
+        vm.changed_at = now();
+    }
+    vm.state = state;
+    vm.last_error = why;
+    shared.store.save_vm(vm)
+}
+
+async fn finish_delete(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    mut vm: Vm,
+    recorded: Vec<Resource>,
+) -> Result<Option<Settled>, EngineError> {
+    let left = shared.executor.tear_down(op, plan_delete(recorded)).await?;
+    let Some(first) = left.first() else {
+        tracing::info!(op_id = %op, vm_id = %vm.id, vm_name = %vm.name, "its delete is finished");
+        shared.store.remove_vm(&vm.id)?;
+        return Ok(None);
+    };
+    let why = format!("`{}` could not be removed: {}", first.object, first.error);
+    change(shared, &mut vm, VmState::Error, Some(why))?;
+    Ok(Some(Settled { vm, running: None, stopping: false }))
+}
+
+/// The VM's VMM, if it runs and its machine was told to boot.
+async fn find_running(
+    shared: &Arc<Shared>,
+    vm: &Vm,
+    recorded: &[Resource],
+) -> Result<Option<(VmmProcess, u32)>, EngineError> {
+    let process = recorded.iter().find_map(|resource| match resource {
+        Resource::VmmProcess(process) => Some(process.clone()),
+        _ => None,
+    });
+    let Some(process) = process.filter(|_| vm.state.may_have_vmm()) else { return Ok(None) };
+    let (processes, asked) = (Arc::clone(&shared.ports.processes), process.clone());
+    let Some(found) = blocking(move || processes.find(&asked)).await? else { return Ok(None) };
+    let booted = match vm.state {
+        VmState::Error => false,
+        VmState::Running | VmState::Stopping => true,
+        _ => {
+            let driver = shared.ports.driver(vm.vmm);
+            matches!(driver.status(&process.api_socket).await, Ok(MachineStatus::Running))
+        }
+    };
+    Ok(booted.then_some((process, found.pid)))
+}
+
+/// Removes what the ledger has for VMs that no longer exist.
+async fn remove_orphans(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    settled: &[Settled],
+) -> Result<(), EngineError> {
+    let known: BTreeSet<&VmId> = settled.iter().map(|settled| &settled.vm.id).collect();
+    let mut orphans = shared.store.ledger()?;
+    orphans.retain(|resource| resource.vm().is_some_and(|vm| !known.contains(vm)));
+    for left in shared.executor.tear_down(op, plan_delete(orphans)).await? {
+        tracing::error!(op_id = %op, object = left.object, error = %left.error, "still there");
+    }
+    Ok(())
+}
+
+/// Removes leaks and returns the keys of disks that are gone.
+///
+/// A leaked disk is reported and stays: it can only come from records that were lost, and it may be
+/// all that is left of somebody's work.
+async fn compare(shared: &Arc<Shared>, op: &OpId) -> Result<BTreeSet<ResourceKey>, EngineError> {
+    let ledger: Vec<ResourceKey> = shared.store.ledger()?.iter().map(Resource::key).collect();
+    let audit = Audit::new(&ledger, &inventory(shared).await?);
+    let (kept, leaked): (Vec<_>, Vec<_>) =
+        audit.leaked.into_iter().partition(|observed| observed.key.role().persists());
+    for observed in kept {
+        tracing::warn!(op_id = %op, key = %observed.key, object = observed.object, "unknown disk");
+    }
+    let plan: Vec<Resource> =
+        leaked.iter().filter_map(|observed| observed.leftover(&shared.settings.layout)).collect();
+    for resource in &plan {
+        tracing::warn!(op_id = %op, key = %resource.key(), object = resource.object(), "leaked");
+    }
+    for left in shared.executor.tear_down(op, plan_delete(plan)).await? {
+        tracing::error!(op_id = %op, object = left.object, error = %left.error, "still there");
+    }
+    Ok(audit.missing.into_iter().filter(|key| key.role().persists()).collect())
+}
+
+/// Starts a VM's task, watching its VMM if it runs.
+fn take_up(
+    shared: &Arc<Shared>,
+    settled: Settled,
+    missing: &BTreeSet<ResourceKey>,
+) -> Result<(), EngineError> {
+    let Settled { vm, running, stopping } = settled;
+    let lost: Vec<PathBuf> = shared
+        .store
+        .recorded(&vm.id)?
+        .iter()
+        .filter(|resource| missing.contains(&resource.key()))
+        .map(|resource| PathBuf::from(resource.object()))
+        .collect();
+    let adopted = match running {
+        Some((process, pid)) => {
+            let exited = shared.ports.processes.exited(&process)?;
+            let subject = Subject {
+                console: Console::from_start(&process.stdout),
+                ip: vm.identity.ip,
+                reach: Arc::clone(&shared.ports.reach),
+            };
+            Some((Monitor::start(subject, exited), pid))
+        }
+        None => None,
+    };
+    let id = vm.id.clone();
+    let handle = VmTask::spawn(shared, vm, lost, adopted);
+    shared.vms().insert(id, handle.clone());
+    if stopping {
+        let report = Reporter::new(new_op()).0;
+        shared.tasks.spawn(async move {
+            if let Ok((_, Err(error))) =
+                handle.ask(Work::Stop { timeout: STOP_LIMIT }, report).await
+            {
+                tracing::error!(error = &error as &dyn std::error::Error, "the stop failed");
+            }
+        });
+    }
+    Ok(())
+}

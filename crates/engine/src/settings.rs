@@ -1,0 +1,70 @@
+//! What the engine is told at its start.
+
+use crate::reach::Reach;
+use banger_core::names::Layout;
+use banger_core::plan::BridgeSpec;
+use banger_core::spec::VmSpec;
+use banger_core::vm::{OverlayMethod, VmmKind};
+use banger_host::{Host, Processes};
+use banger_vmm::Driver;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Settings that hold for all VMs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where things are and what they are called.
+    pub layout: Layout,
+    /// What a new VM is given.
+    pub defaults: VmSpec,
+    /// The bridge.
+    pub bridge: BridgeSpec,
+    /// How the root disk of a new VM is layered.
+    pub overlay: OverlayMethod,
+    /// Name servers for the guests.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// Where images come from.
+    pub images: Images,
+    /// The static banger-init that is put into every initrd.
+    pub guest_init: PathBuf,
+}
+
+/// Where images come from.
+#[derive(Debug, Clone)]
+pub enum Images {
+    /// The runtime bundle in this directory has the `default` image.
+    Bundle(PathBuf),
+    /// Every image exists, and none of its files does: for the simulator.
+    Simulated,
+}
+
+/// What stands between the engine and the world.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Host objects.
+    pub host: Arc<dyn Host>,
+    /// VMM processes.
+    pub processes: Arc<dyn Processes>,
+    /// VMM drivers; the first one runs new VMs, the others only those that they run already.
+    pub drivers: Vec<Arc<dyn Driver>>,
+    /// Whether a guest answers.
+    pub reach: Arc<dyn Reach>,
+}
+
+impl Ports {
+    /// The driver for VMs that start now.
+    ///
+    /// # Panics
+    ///
+    /// Without any driver: a mistake in the program.
+    pub(crate) fn preferred(&self) -> &Arc<dyn Driver> {
+        self.drivers.first().expect("an engine is given at least one driver")
+    }
+
+    /// The driver of a VM that runs already.
+    pub(crate) fn driver(&self, kind: Option<VmmKind>) -> &Arc<dyn Driver> {
+        let known = self.drivers.iter().find(|driver| Some(driver.kind()) == kind);
+        known.unwrap_or_else(|| self.preferred())
+    }
+}

@@ -1,0 +1,112 @@
+//! What all operations of an engine share.
+
+use crate::error::EngineError;
+use crate::executor::Executor;
+use crate::keys::Keys;
+use crate::network::Network;
+use crate::settings::{Ports, Settings};
+use crate::store::Store;
+use crate::task::VmHandle;
+use banger_core::id::{OpId, VmId};
+use banger_core::reference::resolve;
+use banger_core::vm::{UnixMillis, Vm};
+use banger_core::vm_name::VmName;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The engine's inside.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) ports: Ports,
+    pub(crate) store: Arc<Store>,
+    pub(crate) executor: Executor,
+    pub(crate) network: Network,
+    pub(crate) keys: Keys,
+    /// The archives that come after an image's initrd: banger's init.
+    pub(crate) init_archive: Vec<PathBuf>,
+    /// Operations and VM tasks: each is joined at shutdown.
+    pub(crate) tasks: TaskTracker,
+    /// Tells every VM task to end; the VMs go on.
+    pub(crate) closing: CancellationToken,
+    vms: Mutex<BTreeMap<VmId, VmHandle>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        settings: Settings,
+        ports: Ports,
+        store: Store,
+        keys: Keys,
+        init_archive: Vec<PathBuf>,
+    ) -> Self {
+        let store = Arc::new(store);
+        let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host));
+        let network =
+            Network::new(settings.layout.clone(), settings.bridge.clone(), executor.clone());
+        Self {
+            settings,
+            ports,
+            store,
+            executor,
+            network,
+            keys,
+            init_archive,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            vms: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The VMs that exist. A panic under the lock leaves the map whole: each change is one call.
+    pub(crate) fn vms(&self) -> MutexGuard<'_, BTreeMap<VmId, VmHandle>> {
+        self.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The VM that a reference names.
+    pub(crate) fn find(&self, reference: &str) -> Result<VmHandle, EngineError> {
+        let vms = self.vms();
+        let names: Vec<(&VmId, VmName)> =
+            vms.iter().map(|(id, handle)| (id, handle.view().vm.name)).collect();
+        let id = resolve(reference, names.iter().map(|(id, name)| (*id, name)))?;
+        Ok(vms.get(id).expect("the id was taken from the map").clone())
+    }
+
+    /// Forgets a deleted VM and its host key.
+    pub(crate) fn forget(&self, vm: &VmId) {
+        self.vms().remove(vm);
+        self.publish_host_keys();
+    }
+
+    /// Brings the known-hosts file up to date. An error is logged: it spoils no operation, and
+    /// the next change writes the file again.
+    pub(crate) fn publish_host_keys(&self) {
+        let vms: Vec<Vm> = self.vms().values().map(|handle| handle.view().vm).collect();
+        if let Err(error) = self.keys.write_known_hosts(vms.iter()) {
+            tracing::error!(%error, "the known-hosts file could not be written");
+        }
+    }
+}
+
+/// 64 random bits.
+pub(crate) fn entropy() -> Result<u64, EngineError> {
+    getrandom::u64().map_err(EngineError::Entropy)
+}
+
+/// A new operation's id. Without randomness it falls back on the clock: an id is for reading logs,
+/// not for secrecy.
+pub(crate) fn new_op() -> OpId {
+    let clock = || Timestamp::now().as_nanosecond().unsigned_abs();
+    let bits = getrandom::u64()
+        .unwrap_or_else(|_| u64::try_from(clock() & u128::from(u64::MAX)).unwrap_or_default());
+    OpId::from_entropy(bits)
+}
+
+/// The time now.
+pub(crate) fn now() -> UnixMillis {
+    UnixMillis(Timestamp::now().as_millisecond())
+}

@@ -1,0 +1,275 @@
+//! The records: VMs and the ledger, in one SQLite file. All SQL is here.
+//!
+//! The file is in WAL mode with `synchronous = NORMAL`: a commit survives a killed daemon; a power
+//! cut can lose the last commits, but it also takes every kernel object with it, and files that
+//! were made since are found by the inventory.
+
+use crate::error::EngineError;
+use banger_core::id::{OpId, VmId};
+use banger_core::resource::{Resource, ResourceKey};
+use banger_core::vm::Vm;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Each is applied once, in order; `PRAGMA user_version` counts them. Never edit one that was
+/// released: append.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE vm (
+        id     TEXT PRIMARY KEY,
+        name   TEXT NOT NULL UNIQUE,
+        ip     TEXT NOT NULL UNIQUE,
+        record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ledger (
+        key      TEXT PRIMARY KEY,
+        vm       TEXT,
+        op       TEXT NOT NULL,
+        resource TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ledger_vm ON ledger (vm);
+"];
+
+/// The open records.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Mutex<Connection>,
+}
+
+/// Why a new VM has no record.
+#[derive(Debug)]
+pub(crate) enum Insert {
+    /// It has one now.
+    Done,
+    /// Its name or its address is another VM's.
+    Conflict,
+}
+
+fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> EngineError {
+    move |source| EngineError::Store { action, source }
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("records have string keys and finite numbers only")
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, EngineError> {
+    serde_json::from_str(text)
+        .map_err(|source| EngineError::Damaged { what: what.to_owned(), source })
+}
+
+impl Store {
+    /// Opens the file, creating and migrating it as needed.
+    pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        let connection = Connection::open(path).map_err(failed("open"))?;
+        Self::prepare(connection)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, EngineError> {
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = NORMAL;
+                 PRAGMA cache_size = -1024;",
+            )
+            .map_err(failed("open"))?;
+        migrate(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// A panic while the lock was held leaves the connection usable: SQLite rolls back.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All VMs, in order of their names.
+    pub(crate) fn load_vms(&self) -> Result<Vec<Vm>, EngineError> {
+        let read = failed("read");
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT id, record FROM vm ORDER BY name").map_err(&read)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(&read)?;
+        rows.map(|row| {
+            let (id, record) = row.map_err(&read)?;
+            from_json(&format!("vm/{id}"), &record)
+        })
+        .collect()
+    }
+
+    /// Writes the record of a new VM.
+    pub(crate) fn insert_vm(&self, vm: &Vm) -> Result<Insert, EngineError> {
+        let inserted = self.lock().execute(
+            "INSERT INTO vm (id, name, ip, record) VALUES (?1, ?2, ?3, ?4)",
+            params![vm.id.as_str(), vm.name.as_str(), vm.identity.ip.to_string(), to_json(vm)],
+        );
+        match inserted {
+            Ok(_) => Ok(Insert::Done),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Ok(Insert::Conflict)
+            }
+            Err(error) => Err(failed("write")(error)),
+        }
+    }
+
+    /// Writes the record of a VM that has one.
+    pub(crate) fn save_vm(&self, vm: &Vm) -> Result<(), EngineError> {
+        self.lock()
+            .execute(
+                "UPDATE vm SET record = ?2 WHERE id = ?1",
+                params![vm.id.as_str(), to_json(vm)],
+            )
+            .map_err(failed("write"))?;
+        Ok(())
+    }
+
+    /// Removes a VM's record.
+    pub(crate) fn remove_vm(&self, vm: &VmId) -> Result<(), EngineError> {
+        self.lock()
+            .execute("DELETE FROM vm WHERE id = ?1", params![vm.as_str()])
+            .map_err(failed("write"))?;
+        Ok(())
+    }
+
+    /// Writes rows for resources that are about to be put in place, in one transaction. Returns
+    /// the keys that had no row before: what the operation adds.
+    pub(crate) fn enter(
+        &self,
+        op: &OpId,
+        resources: &[Resource],
+    ) -> Result<Vec<ResourceKey>, EngineError> {
+        let write = failed("write");
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(&write)?;
+        let mut added = Vec::new();
+        {
+            let mut exists = transaction
+                .prepare_cached("SELECT 1 FROM ledger WHERE key = ?1")
+                .map_err(&write)?;
+            let mut insert = transaction
+                .prepare_cached(
+                    "INSERT INTO ledger (key, vm, op, resource) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (key) DO UPDATE SET op = ?3, resource = ?4",
+                )
+                .map_err(&write)?;
+            for resource in resources {
+                let key = resource.key();
+                if !exists.exists([key.to_string()]).map_err(&write)? {
+                    added.push(key.clone());
+                }
+                let vm = key.vm().map(VmId::as_str);
+                insert
+                    .execute(params![key.to_string(), vm, op.as_str(), to_json(resource)])
+                    .map_err(&write)?;
+            }
+        }
+        transaction.commit().map_err(&write)?;
+        Ok(added)
+    }
+
+    /// Removes the rows of resources that are gone, in one transaction.
+    pub(crate) fn strike(&self, keys: &[ResourceKey]) -> Result<(), EngineError> {
+        let write = failed("write");
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(&write)?;
+        {
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM ledger WHERE key = ?1").map_err(&write)?;
+            for key in keys {
+                delete.execute([key.to_string()]).map_err(&write)?;
+            }
+        }
+        transaction.commit().map_err(&write)
+    }
+
+    /// What the ledger has for a VM.
+    pub(crate) fn recorded(&self, vm: &VmId) -> Result<Vec<Resource>, EngineError> {
+        self.resources("SELECT key, resource FROM ledger WHERE vm = ?1", params![vm.as_str()])
+    }
+
+    /// Everything in the ledger.
+    pub(crate) fn ledger(&self) -> Result<Vec<Resource>, EngineError> {
+        self.resources("SELECT key, resource FROM ledger ORDER BY key", params![])
+    }
+
+    fn resources(
+        &self,
+        sql: &str,
+        parameters: &[&dyn rusqlite::ToSql],
+    ) -> Result<Vec<Resource>, EngineError> {
+        let read = failed("read");
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(sql).map_err(&read)?;
+        let rows = statement
+            .query_map(parameters, |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(&read)?;
+        rows.map(|row| {
+            let (key, resource) = row.map_err(&read)?;
+            from_json(&key, &resource)
+        })
+        .collect()
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), EngineError> {
+    let migrate = failed("migrate");
+    let transaction = connection.transaction().map_err(&migrate)?;
+    let version: Option<i64> = transaction
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .optional()
+        .map_err(&migrate)?;
+    let found = version.unwrap_or(0);
+    let known = i64::try_from(MIGRATIONS.len()).expect("few migrations");
+    let Some(pending) = usize::try_from(found).ok().and_then(|done| MIGRATIONS.get(done..)) else {
+        return Err(EngineError::NewerStore { found, known });
+    };
+    for migration in pending {
+        transaction.execute_batch(migration).map_err(&migrate)?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(&migrate)?;
+    transaction.commit().map_err(&migrate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_core::resource::Role;
+
+    fn store() -> Store {
+        Store::prepare(Connection::open_in_memory().unwrap()).unwrap()
+    }
+
+    fn dir(n: u64) -> Resource {
+        let vm = VmId::from_entropy(n);
+        Resource::VmDir { path: format!("/v/{vm}").into(), vm }
+    }
+
+    #[test]
+    fn entering_tells_what_is_new() {
+        let (store, op) = (store(), OpId::from_entropy(1));
+        assert_eq!(store.enter(&op, &[dir(1)]).unwrap(), [dir(1).key()]);
+        assert_eq!(store.enter(&op, &[dir(1), dir(2)]).unwrap(), [dir(2).key()]);
+        assert_eq!(store.recorded(&VmId::from_entropy(2)).unwrap(), [dir(2)]);
+        store.strike(&[dir(1).key()]).unwrap();
+        assert_eq!(store.ledger().unwrap(), [dir(2)]);
+        assert_eq!(dir(1).key().role(), Role::VmDir);
+    }
+
+    #[test]
+    fn records_of_a_newer_banger_are_refused_and_kept() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        let error = Store::prepare(connection).unwrap_err();
+        assert_eq!(error.to_string(), "the records have version 99, and this banger knows up to 1");
+    }
+
+    #[test]
+    fn a_store_opens_again_with_what_it_had() {
+        let dir_path = tempfile::tempdir().unwrap();
+        let path = dir_path.path().join("state.db");
+        let op = OpId::from_entropy(1);
+        Store::open(&path).unwrap().enter(&op, &[dir(1)]).unwrap();
+        assert_eq!(Store::open(&path).unwrap().ledger().unwrap(), [dir(1)]);
+    }
+}

@@ -1,0 +1,329 @@
+//! The task that owns one VM.
+//!
+//! It holds the record, carries out one command at a time, and watches the VMM in between. Others
+//! see the VM through a watch channel and change it only by commands. Between commands the state
+//! is settled: never `starting` or `stopping`.
+
+use crate::engine::{Answer, Gone};
+use crate::error::EngineError;
+use crate::monitor::{Ended, Monitor, Sign};
+use crate::operation::{Finished, Reporter};
+use crate::shared::{Shared, new_op, now};
+use crate::view::VmView;
+use banger_core::names::VmPaths;
+use banger_core::plan::Member;
+use banger_core::spec::SpecChange;
+use banger_core::state::{Decision, Readiness, Request, VmState, decide};
+use banger_core::vm::Vm;
+use banger_host::Signal;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What a task is told to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Start,
+    Stop { timeout: Duration },
+    Restart { timeout: Duration },
+    Kill { signal: Signal },
+    Delete,
+    Set { change: SpecChange },
+}
+
+impl Work {
+    pub(crate) fn request(&self) -> Request {
+        match self {
+            Self::Start => Request::Start,
+            Self::Stop { .. } => Request::Stop,
+            Self::Restart { .. } => Request::Restart,
+            Self::Kill { .. } => Request::Kill,
+            Self::Delete => Request::Delete,
+            Self::Set { .. } => Request::Set,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Command {
+    work: Work,
+    report: Reporter,
+    reply: oneshot::Sender<(Reporter, Result<Finished, EngineError>)>,
+}
+
+/// A VM as the rest of the engine holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct VmHandle {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<VmView>,
+    /// Ends the operation under way, where it can be ended.
+    cancel: Arc<Mutex<CancellationToken>>,
+}
+
+impl VmHandle {
+    /// The VM as it is now.
+    pub(crate) fn view(&self) -> VmView {
+        self.view.borrow().clone()
+    }
+
+    /// Follows the VM.
+    pub(crate) fn watch(&self) -> watch::Receiver<VmView> {
+        self.view.clone()
+    }
+
+    /// Has the task do something, after ending what it is doing if the policy says so.
+    pub(crate) async fn ask(&self, work: Work, report: Reporter) -> Answer {
+        let (request, view) = (work.request(), self.view());
+        match decide(view.vm.state, request) {
+            Decision::Refuse => {
+                let (name, state) = (view.vm.name, view.vm.state);
+                return Ok((report, Err(EngineError::WrongState { name, request, state })));
+            }
+            Decision::Interrupt => self.interrupt(),
+            Decision::Do | Decision::Already | Decision::Wait => {}
+        }
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| Gone;
+        self.commands.send(Command { work, report, reply }).await.map_err(gone)?;
+        answer.await.map_err(|_closed| Gone)
+    }
+
+    fn interrupt(&self) {
+        self.cancel.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+}
+
+/// The state of a VM's task.
+#[derive(Debug)]
+pub(crate) struct VmTask {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) vm: Vm,
+    pub(crate) paths: VmPaths,
+    pub(crate) monitor: Option<Monitor>,
+    readiness: Readiness,
+    pid: Option<u32>,
+    /// Disks that the ledger has and the host had not, when the daemon started.
+    pub(crate) lost: Vec<PathBuf>,
+    view: watch::Sender<VmView>,
+    cancel: Arc<Mutex<CancellationToken>>,
+}
+
+/// Whether the VM still exists after a command.
+enum After {
+    Exists,
+    Deleted,
+}
+
+impl VmTask {
+    /// Starts the task of a VM and returns the handle on it.
+    pub(crate) fn spawn(
+        shared: &Arc<Shared>,
+        vm: Vm,
+        lost: Vec<PathBuf>,
+        adopted: Option<(Monitor, u32)>,
+    ) -> VmHandle {
+        let paths = shared.settings.layout.vm(&vm.id);
+        let (monitor, pid) = adopted.unzip();
+        let readiness = if monitor.is_some() { Readiness::Vmm } else { Readiness::None };
+        let first = VmView { vm: vm.clone(), readiness, pid, paths: paths.clone() };
+        let (sender, view) = watch::channel(first);
+        let (commands, receiver) = mpsc::channel(8);
+        let cancel = Arc::new(Mutex::new(CancellationToken::new()));
+        let task = Self {
+            shared: Arc::clone(shared),
+            vm,
+            paths,
+            monitor,
+            readiness,
+            pid,
+            lost,
+            view: sender,
+            cancel: Arc::clone(&cancel),
+        };
+        shared.tasks.spawn(task.run(receiver));
+        VmHandle { commands, view, cancel }
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let closing = self.shared.closing.clone();
+        loop {
+            let sign = async {
+                match &mut self.monitor {
+                    Some(monitor) => monitor.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => return,
+                sign = sign => self.take_sign(sign).await,
+                command = commands.recv() => {
+                    let Some(command) = command else { return };
+                    if let After::Deleted = self.execute(command).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> After {
+        let Command { work, mut report, reply } = command;
+        let is_delete = matches!(work, Work::Delete);
+        let result = self.perform(work, &mut report).await;
+        let deleted = is_delete && result.is_ok();
+        let finished =
+            result.map(|changed| Finished { vm: (!deleted).then(|| self.current()), changed });
+        // Before the asker hears of it, so that a list after a delete does not show the VM.
+        if deleted {
+            self.shared.forget(&self.vm.id);
+        }
+        if reply.send((report, finished)).is_err() {
+            tracing::trace!("the asker is gone");
+        }
+        if deleted { After::Deleted } else { After::Exists }
+    }
+
+    /// Carries out one command; says whether anything was done.
+    async fn perform(&mut self, work: Work, report: &mut Reporter) -> Result<bool, EngineError> {
+        let request = work.request();
+        match decide(self.vm.state, request) {
+            Decision::Do => {}
+            Decision::Already => return Ok(false),
+            Decision::Refuse | Decision::Interrupt | Decision::Wait => {
+                let (name, state) = (self.vm.name.clone(), self.vm.state);
+                return Err(EngineError::WrongState { name, request, state });
+            }
+        }
+        match work {
+            Work::Start => self.start(report).await?,
+            Work::Stop { timeout } => self.stop(timeout, report).await?,
+            Work::Restart { timeout } => {
+                if self.vm.state == VmState::Running {
+                    self.stop(timeout, report).await?;
+                }
+                self.start(report).await?;
+            }
+            Work::Kill { signal } => self.kill(signal, report).await?,
+            Work::Delete => self.delete(report).await?,
+            Work::Set { change } => return self.set(&change, report).await,
+        }
+        Ok(true)
+    }
+
+    async fn set(
+        &mut self,
+        change: &SpecChange,
+        report: &mut Reporter,
+    ) -> Result<bool, EngineError> {
+        let spec = change.apply(&self.vm.spec)?;
+        if spec == self.vm.spec {
+            return Ok(false);
+        }
+        let running = self.vm.state == VmState::Running;
+        let nat_changed = spec.nat != self.vm.spec.nat;
+        let only_nat = banger_core::spec::VmSpec { nat: spec.nat, ..self.vm.spec.clone() } == spec;
+        if running && nat_changed {
+            let member = Member { ip: self.vm.identity.ip, nat: spec.nat };
+            self.shared.network.join(&report.id, &self.vm.id, member).await?;
+        }
+        self.vm.spec = spec;
+        self.save()?;
+        if running && !only_nat {
+            report.note(format!("the new sizes take effect when `{}` starts again", self.vm.name));
+        }
+        Ok(true)
+    }
+
+    async fn take_sign(&mut self, sign: Sign) {
+        match sign {
+            Sign::Ready(readiness) => {
+                self.readiness = readiness;
+                tracing::info!(vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready");
+                self.publish();
+            }
+            Sign::Exited(ended) => self.ended_by_itself(&ended).await,
+        }
+    }
+
+    /// The VMM has ended and nobody asked for it.
+    async fn ended_by_itself(&mut self, ended: &Ended) {
+        let mut report = Reporter::new(new_op()).0;
+        self.vm.last_error = self.reason(ended);
+        tracing::warn!(
+            op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
+            exit = %ended.exit, reason = self.vm.last_error, "the VM has ended by itself"
+        );
+        self.monitor = None;
+        if let Err(error) = self.enter(VmState::Stopping) {
+            tracing::error!(op_id = %report.id, %error, "the state could not be saved");
+        }
+        if let Err(error) = self.finish_stop(&mut report).await {
+            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, %error, "clean-up failed");
+        }
+    }
+
+    /// Why the VM ended, or `None` where the guest ended it in good order.
+    fn reason(&self, ended: &Ended) -> Option<String> {
+        if let Some(trouble) = &ended.trouble {
+            return Some(trouble.clone());
+        }
+        let in_order =
+            matches!(ended.exit, banger_host::Exit::Code(0) | banger_host::Exit::Unknown);
+        match (in_order, self.readiness >= Readiness::Guest) {
+            (true, true) => None,
+            (true, false) => Some("the guest ended before its init was running".to_owned()),
+            (false, _) => Some(format!("the VMM ended with {}", ended.exit)),
+        }
+    }
+
+    /// A fresh token for the operation that begins.
+    pub(crate) fn renew_cancel(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
+        token
+    }
+
+    /// The VM with what is true now.
+    pub(crate) fn current(&self) -> VmView {
+        VmView {
+            vm: self.vm.clone(),
+            readiness: self.readiness,
+            pid: self.pid,
+            paths: self.paths.clone(),
+        }
+    }
+
+    /// Enters a state: saved, then seen. It is seen even if it could not be saved.
+    pub(crate) fn enter(&mut self, state: VmState) -> Result<(), EngineError> {
+        self.vm.state = state;
+        self.vm.changed_at = now();
+        if !state.may_have_vmm() {
+            (self.readiness, self.pid) = (Readiness::None, None);
+        }
+        self.save()
+    }
+
+    /// The VMM runs and was told to boot.
+    pub(crate) fn enter_running(
+        &mut self,
+        monitor: Monitor,
+        pid: Option<u32>,
+    ) -> Result<(), EngineError> {
+        (self.monitor, self.readiness, self.pid) = (Some(monitor), Readiness::Vmm, pid);
+        self.vm.last_error = None;
+        self.enter(VmState::Running)
+    }
+
+    fn save(&self) -> Result<(), EngineError> {
+        let saved = self.shared.store.save_vm(&self.vm);
+        self.publish();
+        saved
+    }
+
+    fn publish(&self) {
+        self.view.send_replace(self.current());
+    }
+}

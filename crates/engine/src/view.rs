@@ -1,0 +1,60 @@
+//! What the engine shows of a VM.
+
+use banger_core::names::VmPaths;
+use banger_core::state::Readiness;
+use banger_core::unit::Bytes;
+use banger_core::vm::Vm;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A VM's record with what is true only now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmView {
+    /// The record.
+    pub vm: Vm,
+    /// How far it has come.
+    pub readiness: Readiness,
+    /// The VMM's process while it runs.
+    pub pid: Option<u32>,
+    /// Where its files are.
+    pub paths: VmPaths,
+}
+
+/// What a VM uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The VM.
+    pub view: VmView,
+    /// Processor time of the VMM since it started.
+    pub cpu: Duration,
+    /// Thousandths of one host processor, over the last half second.
+    pub cpu_permille: u32,
+    /// Resident memory of the VMM.
+    pub resident: Bytes,
+    /// Allocated blocks of the root disk's own layer.
+    pub root: Bytes,
+    /// Allocated blocks of the work disk.
+    pub work: Bytes,
+    /// How long it has been running.
+    pub uptime: Duration,
+}
+
+/// What an ssh client needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshAccess {
+    /// The VM.
+    pub view: VmView,
+    /// The user.
+    pub user: &'static str,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: u16,
+    /// The private key.
+    pub key: PathBuf,
+    /// The known-hosts file.
+    pub known_hosts: PathBuf,
+    /// The VM's name in it.
+    pub host_key_alias: String,
+}

@@ -1,0 +1,7 @@
+//! The engine over the simulator.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod crash;
+mod faults;
+mod lifecycle;
+mod world;

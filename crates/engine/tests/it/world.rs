@@ -1,0 +1,162 @@
+//! A simulated host with an engine on it, and what must hold of both.
+
+use banger_core::names::{IfName, Layout};
+use banger_core::plan::BridgeSpec;
+use banger_core::spec::VmSpec;
+use banger_core::state::{Readiness, VmState};
+use banger_core::vm::OverlayMethod;
+use banger_engine::sim::sim_ports;
+use banger_engine::{
+    Engine, EngineError, Images, NewVm, Operation, OperationError, Outcome, Settings, StartOptions,
+    VmView,
+};
+use banger_host::{Fault, Host, SimHost, SimOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longer than anything simulated takes; a test that meets it has found a hang.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// A state directory, the simulated host in it, and the engine that runs on them now.
+pub(crate) struct World {
+    dir: TempDir,
+    pub(crate) overlay: OverlayMethod,
+    pub(crate) subnet: &'static str,
+    pub(crate) host: Arc<SimHost>,
+    pub(crate) engine: Engine,
+}
+
+fn layout(dir: &Path) -> Layout {
+    Layout::new(dir.join("s"), dir.join("r")).unwrap()
+}
+
+fn open_host(dir: &Path) -> Arc<SimHost> {
+    let options = SimOptions::new(dir.join("s/sim-host.journal"));
+    Arc::new(SimHost::open(layout(dir), options).unwrap())
+}
+
+fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
+    Settings {
+        layout: layout(dir),
+        defaults: VmSpec::builtin_defaults(),
+        bridge: BridgeSpec {
+            name: IfName::try_from("banger0".to_owned()).unwrap(),
+            subnet: subnet.parse().unwrap(),
+        },
+        overlay,
+        nameservers: Vec::new(),
+        images: Images::Simulated,
+        guest_init: "/sim/banger-init".into(),
+    }
+}
+
+impl World {
+    /// An empty host on which everything works.
+    pub(crate) async fn new() -> Self {
+        Self::with(OverlayMethod::Copy, "172.16.0.1/24").await
+    }
+
+    pub(crate) async fn with(overlay: OverlayMethod, subnet: &'static str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("s")).unwrap();
+        std::fs::create_dir_all(dir.path().join("r")).unwrap();
+        let host = open_host(dir.path());
+        let ports = sim_ports(Arc::clone(&host));
+        let engine = Engine::open(settings(dir.path(), overlay, subnet), ports).await.unwrap();
+        Self { dir, overlay, subnet, host, engine }
+    }
+
+    /// Ends the daemon, kills it if it hangs on a crashed host, and starts a new one. The host
+    /// stays as it is.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { dir, overlay, subnet, host, engine } = self;
+        engine.shutdown().await;
+        drop((engine, host));
+        let host = open_host(dir.path());
+        let ports = sim_ports(Arc::clone(&host));
+        let engine = Engine::open(settings(dir.path(), overlay, subnet), ports).await.unwrap();
+        Self { dir, overlay, subnet, host, engine }
+    }
+
+    pub(crate) fn faults(&self, faults: &str) {
+        self.host.set_faults(Fault::parse_list(faults).unwrap());
+    }
+
+    pub(crate) async fn create(&self, name: &str) -> Result<Outcome, Box<OperationError>> {
+        finish(self.engine.create(new_vm(name))).await
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Result<Outcome, Box<OperationError>> {
+        finish(self.engine.start(name, to_ssh()).unwrap()).await
+    }
+
+    pub(crate) async fn stop(&self, name: &str) -> Result<Outcome, Box<OperationError>> {
+        finish(self.engine.stop(name, LONG).unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<Outcome, Box<OperationError>> {
+        finish(self.engine.delete(name).unwrap()).await
+    }
+
+    pub(crate) fn state(&self, name: &str) -> VmState {
+        self.engine.view(name).unwrap().vm.state
+    }
+
+    /// Waits until the VM is as described.
+    pub(crate) async fn until(&self, name: &str, what: impl Fn(&VmView) -> bool) -> VmView {
+        let wait = async {
+            loop {
+                let view = self.engine.view(name).unwrap();
+                if what(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(LONG, wait).await.expect("the VM never came to be as described")
+    }
+
+    /// The objects on the host.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        self.host.inventory().unwrap().iter().map(|observed| observed.key.to_string()).collect()
+    }
+
+    /// Fails unless ledger and host agree.
+    pub(crate) async fn assert_agree(&self, context: &str) {
+        let (audit, _) = self.engine.audit().await.unwrap();
+        assert!(audit.is_clean(), "{context}: {audit:?}");
+    }
+
+    /// Fails if anything is on the host that the ledger does not name. After a failed removal the
+    /// ledger may name more than there is: it names what may be there.
+    pub(crate) async fn assert_no_leak(&self, context: &str) {
+        let (audit, _) = self.engine.audit().await.unwrap();
+        assert_eq!(audit.leaked, [], "{context}");
+    }
+
+    /// Fails unless there is nothing at all: no object, no row, no VM.
+    pub(crate) async fn assert_empty(&self, context: &str) {
+        self.assert_agree(context).await;
+        assert_eq!(self.objects(), Vec::<String>::new(), "{context}");
+        assert_eq!(self.engine.list(), Vec::new(), "{context}");
+    }
+}
+
+pub(crate) fn new_vm(name: &str) -> NewVm {
+    NewVm { name: Some(name.parse().unwrap()), start: Some(to_ssh()), ..NewVm::default() }
+}
+
+pub(crate) fn to_ssh() -> StartOptions {
+    StartOptions { wait: Readiness::Ssh, timeout: LONG }
+}
+
+pub(crate) async fn finish(operation: Operation) -> Result<Outcome, Box<OperationError>> {
+    tokio::time::timeout(LONG * 2, operation.finish()).await.expect("the operation hangs")
+}
+
+/// The error itself.
+pub(crate) fn error(result: Result<Outcome, Box<OperationError>>) -> EngineError {
+    result.expect_err("it should have failed").error
+}
