@@ -1,0 +1,213 @@
+//! The client: one method for each endpoint.
+//!
+//! Each request has a connection of its own, which costs little on a Unix socket and keeps a
+//! stream of events from blocking anything else. The client is meant for a Tokio runtime of one
+//! thread as well as for a larger one.
+
+mod error;
+mod stream;
+mod transport;
+
+pub use error::ClientError;
+pub use stream::{EventStream, LogStream};
+
+use crate::{
+    AuditReport, BundleStatus, CreateVm, DaemonStatus, ImageList, KillVm, LogQuery, LogSource,
+    RestartVm, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats,
+};
+use banger_core::spec::SpecChange;
+use hyper::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use transport::Transport;
+
+/// A client of the daemon at one socket. It holds no connection; a daemon may come and go.
+#[derive(Debug, Clone)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// A client of the daemon that listens at `socket`. Nothing is connected yet.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { transport: Transport::new(socket) }
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> &Path {
+        self.transport.socket()
+    }
+
+    /// The daemon's build.
+    pub async fn version(&self) -> Result<Version, ClientError> {
+        self.get("/v1/version").await
+    }
+
+    /// The daemon's own state.
+    pub async fn daemon(&self) -> Result<DaemonStatus, ClientError> {
+        self.get("/v1/daemon").await
+    }
+
+    /// Asks the daemon to end; VMs go on. It may still be ending when this returns.
+    pub async fn stop_daemon(&self) -> Result<(), ClientError> {
+        self.transport.accepted(Method::POST, "/v1/daemon/stop").await
+    }
+
+    /// How ledger and host differ.
+    pub async fn audit(&self) -> Result<AuditReport, ClientError> {
+        self.get("/v1/audit").await
+    }
+
+    /// Every VM, by name.
+    pub async fn vms(&self) -> Result<VmList, ClientError> {
+        self.get("/v1/vms").await
+    }
+
+    /// One VM, by id, name or unique prefix.
+    pub async fn vm(&self, reference: &str) -> Result<Vm, ClientError> {
+        self.get(&vm_path(reference, "")).await
+    }
+
+    /// Creates a VM, and starts it if the request says so.
+    pub async fn create(&self, request: &CreateVm) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/vms", request).await
+    }
+
+    /// Changes a VM's spec.
+    pub async fn set(
+        &self,
+        reference: &str,
+        change: &SpecChange,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::PATCH, &vm_path(reference, ""), change).await
+    }
+
+    /// Removes a VM with its disks, whatever state it is in.
+    pub async fn delete(&self, reference: &str) -> Result<EventStream, ClientError> {
+        self.transport.events(Method::DELETE, &vm_path(reference, ""), None).await
+    }
+
+    /// Boots a VM.
+    pub async fn start(
+        &self,
+        reference: &str,
+        request: &StartVm,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &vm_path(reference, "/start"), request).await
+    }
+
+    /// Asks a VM's guest to end.
+    pub async fn stop(
+        &self,
+        reference: &str,
+        request: &StopVm,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &vm_path(reference, "/stop"), request).await
+    }
+
+    /// Stops a VM and starts it.
+    pub async fn restart(
+        &self,
+        reference: &str,
+        request: &RestartVm,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &vm_path(reference, "/restart"), request).await
+    }
+
+    /// Sends a signal to a VM's VMM.
+    pub async fn kill(
+        &self,
+        reference: &str,
+        request: &KillVm,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &vm_path(reference, "/kill"), request).await
+    }
+
+    /// What an ssh client needs to enter a VM.
+    pub async fn ssh(&self, reference: &str) -> Result<SshTarget, ClientError> {
+        self.get(&vm_path(reference, "/ssh")).await
+    }
+
+    /// What a VM uses. The daemon measures for half a second.
+    pub async fn stats(&self, reference: &str) -> Result<VmStats, ClientError> {
+        self.get(&vm_path(reference, "/stats")).await
+    }
+
+    /// One of a VM's log files, as it is and, when asked for, as it grows.
+    pub async fn logs(&self, reference: &str, query: &LogQuery) -> Result<LogStream, ClientError> {
+        let path = vm_path(reference, "/logs");
+        self.transport.bytes(&format!("{path}?{}", render_query(query))).await
+    }
+
+    /// Every image.
+    pub async fn images(&self) -> Result<ImageList, ClientError> {
+        self.get("/v1/images").await
+    }
+
+    /// The runtime bundle.
+    pub async fn bundle(&self) -> Result<BundleStatus, ClientError> {
+        self.get("/v1/bundle").await
+    }
+
+    /// Builds the runtime bundle.
+    pub async fn build_bundle(&self) -> Result<EventStream, ClientError> {
+        self.transport.events(Method::POST, "/v1/bundle/build", None).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.transport.document(path).await
+    }
+
+    async fn operation<T: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        request: &T,
+    ) -> Result<EventStream, ClientError> {
+        let body = serde_json::to_vec(request).expect("a request is plain data");
+        self.transport.events(method, path, Some(body)).await
+    }
+}
+
+/// The path of a VM's endpoint. A reference is the user's own text, so everything that has a
+/// meaning in a path is escaped.
+fn vm_path(reference: &str, endpoint: &str) -> String {
+    let mut path = String::from("/v1/vms/");
+    for byte in reference.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path + endpoint
+}
+
+fn render_query(query: &LogQuery) -> String {
+    let source = match query.source {
+        LogSource::Console => "console",
+        LogSource::Vmm => "vmm",
+    };
+    let tail = query.tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
+    format!("source={source}&follow={}{tail}", query.follow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_cannot_leave_its_place_in_the_path() {
+        assert_eq!(vm_path("otter", "/start"), "/v1/vms/otter/start");
+        assert_eq!(vm_path("../daemon/stop?", ""), "/v1/vms/%2E%2E%2Fdaemon%2Fstop%3F");
+        assert_eq!(vm_path("é", ""), "/v1/vms/%C3%A9");
+    }
+
+    #[test]
+    fn a_log_query_names_what_was_asked_for() {
+        let query = LogQuery { source: LogSource::Vmm, follow: true, tail: Some(20) };
+        assert_eq!(render_query(&query), "source=vmm&follow=true&tail=20");
+        assert_eq!(render_query(&LogQuery::default()), "source=console&follow=false");
+    }
+}

@@ -1,0 +1,73 @@
+//! The events of an operation that takes time.
+
+use crate::{ErrorBody, Vm};
+use banger_core::id::OpId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One line of an `application/x-ndjson` answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The operation was accepted; always first.
+    Accepted {
+        /// The operation's id.
+        #[schema(value_type = String)]
+        op_id: OpId,
+    },
+    /// A phase began.
+    Begin {
+        /// What is being done, a few words: `start the VMM`.
+        phase: String,
+    },
+    /// The phase that began last has ended well.
+    End {
+        /// The phase.
+        phase: String,
+        /// How long it took, in milliseconds.
+        elapsed_ms: u64,
+    },
+    /// Something worth knowing that is no failure.
+    Note {
+        /// One sentence.
+        message: String,
+    },
+    /// The operation succeeded; always last.
+    Done {
+        /// What it came to.
+        outcome: Box<Outcome>,
+    },
+    /// The operation failed; always last.
+    Failed {
+        /// Why.
+        error: Box<ErrorBody>,
+    },
+}
+
+/// What a successful operation came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// The operation's id.
+    #[schema(value_type = String)]
+    pub op_id: OpId,
+    /// The VM as it is now; absent after a delete and for operations that concern no VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<Vm>,
+    /// Whether anything was done; false when it was already so.
+    pub changed: bool,
+    /// The phases, in order.
+    #[serde(default)]
+    pub timings: Vec<Timing>,
+    /// What is worth knowing, such as that a guest had to be killed.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// How long one phase took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Timing {
+    /// The phase.
+    pub phase: String,
+    /// Milliseconds.
+    pub elapsed_ms: u64,
+}

@@ -1,0 +1,42 @@
+//! The daemon's API: wire types, errors, and a client.
+//!
+//! HTTP/1.1 with JSON over a Unix socket. A request either answers with one JSON document, or, for
+//! an operation that takes time, with `application/x-ndjson`: one [`Event`] a line, the last of
+//! which is `done` or `failed`. Every error is an [`ErrorBody`], with an HTTP status of its own or
+//! in the last event.
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/version` | | [`Version`] |
+//! | `GET /v1/daemon` | | [`DaemonStatus`] |
+//! | `POST /v1/daemon/stop` | | 202; the daemon ends, VMs go on |
+//! | `GET /v1/audit` | | [`AuditReport`] |
+//! | `GET /v1/vms` | | [`VmList`] |
+//! | `POST /v1/vms` | [`CreateVm`] | events |
+//! | `GET /v1/vms/{ref}` | | [`Vm`] |
+//! | `PATCH /v1/vms/{ref}` | `SpecChange` | events |
+//! | `DELETE /v1/vms/{ref}` | | events |
+//! | `POST /v1/vms/{ref}/start` | [`StartVm`] | events |
+//! | `POST /v1/vms/{ref}/stop` | [`StopVm`] | events |
+//! | `POST /v1/vms/{ref}/restart` | [`RestartVm`] | events |
+//! | `POST /v1/vms/{ref}/kill` | [`KillVm`] | events |
+//! | `GET /v1/vms/{ref}/ssh` | | [`SshTarget`] |
+//! | `GET /v1/vms/{ref}/stats` | | [`VmStats`] |
+//! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=` | | `text/plain`, streamed |
+//! | `GET /v1/images` | | [`ImageList`] |
+//! | `GET /v1/bundle` | | [`BundleStatus`] |
+//! | `POST /v1/bundle/build` | | events |
+//! | `GET /openapi.json` | | the OpenAPI document |
+
+pub mod build;
+pub mod client;
+mod error;
+mod event;
+mod types;
+
+pub use error::ErrorBody;
+pub use event::{Event, Outcome, Timing};
+pub use types::*;
+
+/// The version of this API. A client and a daemon with different versions do not talk.
+pub const API_VERSION: u32 = 1;

@@ -1,0 +1,135 @@
+//! What can be typed.
+
+mod value;
+mod vm;
+
+pub(crate) use vm::{
+    CreateArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs, StartArgs,
+    StopArgs, VmVerb, WaitArgs,
+};
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  banger vm create --name otter     make a VM and boot it
+  banger vm ssh otter               enter it
+  banger vm run --rm -- uname -a    run one command in a VM of its own
+  banger vm delete otter            remove it with its disks";
+
+/// Persistent Linux VMs on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "banger", version = version(), after_help = EXAMPLES, max_term_width = 100)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+impl Cli {
+    /// The whole definition.
+    pub(crate) fn definition() -> Command {
+        Self::command().mut_subcommand("vm", |vm| {
+            vm.mut_subcommand("create", vm::with_defaults).mut_subcommand("run", vm::with_defaults)
+        })
+    }
+
+    /// Reads this process's arguments.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::definition().try_get_matches()?)
+    }
+}
+
+fn version() -> String {
+    format!("{} (commit {})", env!("CARGO_PKG_VERSION"), banger_api::build::COMMIT)
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GlobalArgs {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not start or replace the daemon; fail if it does not run
+    #[arg(long, global = true, env = "BANGER_NO_AUTOSTART", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub(crate) no_autostart: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Create, enter, start, stop and delete VMs
+    #[command(subcommand, arg_required_else_help = true)]
+    Vm(VmVerb),
+    /// Show the images that VMs are created from
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(ImageVerb),
+    /// Show or build the runtime bundle: kernel, initrd and root file system
+    #[command(subcommand, arg_required_else_help = true)]
+    Bundle(BundleVerb),
+    /// Show, start and stop the daemon
+    #[command(subcommand, arg_required_else_help = true)]
+    Daemon(DaemonVerb),
+    /// Check that everything banger needs is there and that nothing leaked
+    Doctor,
+    /// Print a shell's completion script
+    #[command(
+        after_help = "Example:\n  banger completion bash > ~/.local/share/bash-completion/completions/banger"
+    )]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Show the builds of this program and of the daemon
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// List the images
+    #[command(visible_alias = "ls")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleVerb {
+    /// Show the bundle, or what is wrong with it
+    Show,
+    /// Build the bundle from Debian packages
+    Build,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaemonVerb {
+    /// Show the daemon and where its settings come from
+    Status,
+    /// Start the daemon, unless it runs
+    Start,
+    /// Stop the daemon; VMs go on
+    Stop,
+    /// Stop the daemon and start the installed one; VMs go on
+    Restart,
+    /// Print the end of the daemon's log
+    Logs {
+        /// How many lines
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: usize,
+        /// Print the path of the log file instead
+        #[arg(long)]
+        path: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::definition().debug_assert();
+    }
+}

@@ -1,0 +1,350 @@
+//! The verbs of `banger vm`.
+
+use super::value;
+use banger_api::{CreateVm, LogQuery, LogSource, StartVm, StopVm, Wait};
+use banger_core::spec::{SpecChange, VmSpec};
+use banger_core::unit::{MiB, VcpuCount};
+use banger_core::vm_name::{ImageName, VmName};
+use clap::{Args, Command, Subcommand, ValueEnum};
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  banger vm create
+  banger vm create --name otter --vcpu 4 --memory 4G --disk-size 20G
+  banger vm create --no-nat --wait guest --timings";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  banger vm run                          a new VM and a shell in it
+  banger vm run --rm -- uname -a         one command, and nothing is left
+  banger vm run --rm -- 'ls / | wc -l'   a single argument is a line for the guest's shell
+
+The exit code is the command's own. With --rm the VM is deleted at the end, whatever happens.";
+
+const SSH_EXAMPLES: &str = "\
+Examples:
+  banger vm ssh otter
+  banger vm ssh otter -- ls -l '/root/my file'   several arguments arrive as they are given
+  banger vm ssh otter -- 'ls / | wc -l'          a single one is a line for the guest's shell
+
+The exit code is the command's own; 255 means that ssh itself failed.";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  banger vm set otter --memory 4G --vcpu 4
+  banger vm set otter --disk-size 40G       disks only grow
+  banger vm set otter heron --no-nat";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmVerb {
+    /// Create a VM and boot it
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(CreateArgs),
+    /// Create a VM and run a command or a shell in it
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// List the VMs
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show everything about VMs
+    Show(RefsArgs),
+    /// Enter a VM, or run a command in it
+    #[command(after_help = SSH_EXAMPLES)]
+    Ssh(SshArgs),
+    /// Boot VMs
+    Start(StartArgs),
+    /// Ask VMs to shut down; they keep their disks
+    Stop(StopArgs),
+    /// Stop VMs and boot them again
+    Restart(RestartArgs),
+    /// Send a signal to the VMM of VMs
+    Kill(KillArgs),
+    /// Remove VMs with their disks, running or not
+    #[command(visible_alias = "rm")]
+    Delete(RefsArgs),
+    /// Change what VMs are given
+    #[command(after_help = SET_EXAMPLES)]
+    Set(SetArgs),
+    /// Print what a guest wrote to its console
+    Logs(LogsArgs),
+    /// Show what VMs use
+    Stats(StatsArgs),
+}
+
+/// One VM or several.
+#[derive(Debug, Args)]
+pub(crate) struct RefsArgs {
+    /// Names or ids, or unique beginnings of them
+    #[arg(value_name = "VM", required = true, value_parser = value::reference)]
+    pub(crate) refs: Vec<String>,
+}
+
+/// What a VM is given.
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// Virtual processors, 1 to 32
+    #[arg(long, value_name = "N", value_parser = value::vcpu, allow_hyphen_values = true)]
+    vcpu: Option<VcpuCount>,
+    /// Memory, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", value_parser = value::memory, allow_hyphen_values = true)]
+    memory: Option<MiB>,
+    /// The layer over the image that the root disk is written to
+    #[arg(long, value_name = "SIZE", value_parser = value::overlay, allow_hyphen_values = true)]
+    overlay_size: Option<MiB>,
+    /// The work disk, mounted on /root
+    #[arg(long, value_name = "SIZE", value_parser = value::work_disk, allow_hyphen_values = true)]
+    disk_size: Option<MiB>,
+    /// Let the guest reach beyond this host
+    #[arg(long, overrides_with = "no_nat")]
+    nat: bool,
+    /// Keep the guest from reaching beyond this host
+    #[arg(long, overrides_with = "nat")]
+    no_nat: bool,
+}
+
+impl SpecArgs {
+    pub(crate) fn change(&self) -> SpecChange {
+        SpecChange {
+            vcpu: self.vcpu,
+            memory: self.memory,
+            overlay: self.overlay_size,
+            work_disk: self.disk_size,
+            nat: (self.nat || self.no_nat).then_some(self.nat),
+        }
+    }
+}
+
+/// Adds the defaults of a new VM to the help of a command that makes one.
+pub(super) fn with_defaults(command: Command) -> Command {
+    let spec = VmSpec::builtin_defaults();
+    let nat = if spec.nat { "nat" } else { "no_nat" };
+    let defaults = [
+        ("vcpu", spec.vcpu.to_string()),
+        ("memory", spec.memory.to_string()),
+        ("overlay_size", spec.overlay.to_string()),
+        ("disk_size", spec.work_disk.to_string()),
+        (nat, "this".to_owned()),
+    ];
+    defaults.into_iter().fold(command, |command, (id, default)| {
+        command.mut_arg(id, |arg| {
+            let what = arg.get_help().cloned().unwrap_or_default();
+            arg.help(format!("{what} [default: {default}; configurable]"))
+        })
+    })
+}
+
+/// What a new VM is.
+#[derive(Debug, Args)]
+pub(crate) struct NewVmArgs {
+    /// Its name: up to 63 of a-z, 0-9 and `-` [default: an adjective and a noun]
+    #[arg(long)]
+    pub(crate) name: Option<VmName>,
+    /// The image that it boots from [default: default]
+    #[arg(long)]
+    image: Option<ImageName>,
+    #[command(flatten, next_help_heading = "Size and network")]
+    spec: SpecArgs,
+}
+
+impl NewVmArgs {
+    /// The request for such a VM, booted or not.
+    pub(crate) fn request(&self, start: Option<StartVm>) -> CreateVm {
+        CreateVm {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            spec: self.spec.change(),
+            start,
+        }
+    }
+}
+
+/// What a boot waits for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// Nothing but the VMM's start
+    None,
+    /// The image's init
+    Guest,
+    /// The guest's sshd
+    Ssh,
+}
+
+/// How long a boot may take.
+#[derive(Debug, Args)]
+pub(crate) struct PatienceArgs {
+    /// How long to wait; the VM is left alone when it runs out
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds)]
+    #[arg(allow_hyphen_values = true, default_value_t = StartVm::default().timeout_s)]
+    timeout: u32,
+    /// Show how long each phase took
+    #[arg(long)]
+    pub(crate) timings: bool,
+}
+
+impl PatienceArgs {
+    /// A boot until sshd answers.
+    pub(crate) fn until_ssh(&self) -> StartVm {
+        StartVm { wait: Wait::Ssh, timeout_s: self.timeout }
+    }
+}
+
+/// How to wait for a boot.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t = WaitFor::Ssh)]
+    wait: WaitFor,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+impl WaitArgs {
+    pub(crate) fn start(&self) -> StartVm {
+        let wait = match self.wait {
+            WaitFor::None => Wait::None,
+            WaitFor::Guest => Wait::Guest,
+            WaitFor::Ssh => Wait::Ssh,
+        };
+        StartVm { wait, timeout_s: self.patience.timeout }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    pub(crate) vm: NewVmArgs,
+    /// Only create the VM
+    #[arg(long, help_heading = "Boot", conflicts_with = "wait")]
+    no_start: bool,
+    #[command(flatten, next_help_heading = "Boot")]
+    pub(crate) wait: WaitArgs,
+}
+
+impl CreateArgs {
+    pub(crate) fn request(&self) -> CreateVm {
+        self.vm.request((!self.no_start).then(|| self.wait.start()))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Delete the VM at the end
+    #[arg(long)]
+    pub(crate) rm: bool,
+    #[command(flatten)]
+    pub(crate) vm: NewVmArgs,
+    #[command(flatten, next_help_heading = "Boot")]
+    pub(crate) patience: PatienceArgs,
+    /// What to run; a shell when absent
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SshArgs {
+    /// Name or id, or a unique beginning of it
+    #[arg(value_name = "VM", value_parser = value::reference)]
+    pub(crate) reference: String,
+    /// What to run; a shell when absent
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) vms: RefsArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// How long a guest may take to end.
+#[derive(Debug, Args)]
+pub(crate) struct StopTimeoutArgs {
+    /// How long the guest may take to end; then it is killed
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds)]
+    #[arg(allow_hyphen_values = true, default_value_t = StopVm::default().timeout_s)]
+    stop_timeout: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) vms: RefsArgs,
+    /// How long a guest may take to end; then it is killed
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds)]
+    #[arg(allow_hyphen_values = true, default_value_t = StopVm::default().timeout_s)]
+    timeout: u32,
+}
+
+impl StopArgs {
+    pub(crate) fn stop(&self) -> StopVm {
+        StopVm { timeout_s: self.timeout }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) vms: RefsArgs,
+    #[command(flatten)]
+    stop: StopTimeoutArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+impl RestartArgs {
+    pub(crate) fn stop(&self) -> StopVm {
+        StopVm { timeout_s: self.stop.stop_timeout }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    #[command(flatten)]
+    pub(crate) vms: RefsArgs,
+    /// The signal, by name or number
+    #[arg(long, short, value_name = "SIGNAL", default_value = "KILL")]
+    pub(crate) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    #[command(flatten)]
+    pub(crate) vms: RefsArgs,
+    #[command(flatten, next_help_heading = "At least one of")]
+    pub(crate) spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Name or id, or a unique beginning of it
+    #[arg(value_name = "VM", value_parser = value::reference)]
+    pub(crate) reference: String,
+    /// Go on with what is written from now on
+    #[arg(long, short)]
+    follow: bool,
+    /// Print what the VMM wrote about itself instead
+    #[arg(long)]
+    vmm: bool,
+    /// Begin N lines before the end [default: at the beginning]
+    #[arg(long, short = 'n', value_name = "N")]
+    lines: Option<u32>,
+}
+
+impl LogsArgs {
+    pub(crate) fn query(&self) -> LogQuery {
+        LogQuery {
+            source: if self.vmm { LogSource::Vmm } else { LogSource::Console },
+            follow: self.follow,
+            tail: self.lines,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Names or ids, or unique beginnings of them [default: all]
+    #[arg(value_name = "VM", value_parser = value::reference)]
+    pub(crate) refs: Vec<String>,
+}

@@ -1,0 +1,84 @@
+//! One module for each noun; this one picks.
+
+mod bundle;
+mod create;
+mod daemon;
+mod doctor;
+mod image;
+mod lifecycle;
+mod logs;
+mod run;
+mod several;
+mod show;
+mod ssh;
+mod version;
+
+use crate::args::{BundleVerb, Cli, DaemonVerb, ImageVerb, Noun, VmVerb};
+use crate::connect::{Autostart, Door};
+use crate::failure::Failure;
+use crate::output::Output;
+use banger_api::client::Client;
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    door: Door,
+    output: &'a Output,
+}
+
+impl Session<'_> {
+    /// A client of a daemon that answers.
+    async fn client(&self) -> Result<Client, Failure> {
+        Ok(self.door.open(self.output).await?)
+    }
+}
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    if let Noun::Completion { shell } = cli.noun {
+        return completion(shell, output);
+    }
+    let autostart = if cli.global.no_autostart { Autostart::Forbidden } else { Autostart::Allowed };
+    let session = Session { door: Door::new(autostart)?, output };
+    match cli.noun {
+        Noun::Vm(verb) => vm(&session, verb).await,
+        Noun::Image(ImageVerb::List) => image::list(&session).await,
+        Noun::Bundle(BundleVerb::Show) => bundle::show(&session).await,
+        Noun::Bundle(BundleVerb::Build) => bundle::build(&session).await,
+        Noun::Daemon(DaemonVerb::Status) => daemon::status(&session).await,
+        Noun::Daemon(DaemonVerb::Start) => daemon::start(&session).await,
+        Noun::Daemon(DaemonVerb::Stop) => daemon::stop(&session).await,
+        Noun::Daemon(DaemonVerb::Restart) => daemon::restart(&session).await,
+        Noun::Daemon(DaemonVerb::Logs { lines, path }) => {
+            let wanted = if path { daemon::LogPart::Path } else { daemon::LogPart::End(lines) };
+            daemon::logs(&session, wanted).await
+        }
+        Noun::Doctor => doctor::run(&session).await,
+        Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
+        Noun::Version => version::run(&session).await,
+    }
+}
+
+async fn vm(session: &Session<'_>, verb: VmVerb) -> Result<(), Failure> {
+    match verb {
+        VmVerb::Create(args) => create::run(session, &args).await,
+        VmVerb::Run(args) => run::run(session, &args).await,
+        VmVerb::List => show::list(session).await,
+        VmVerb::Show(args) => show::show(session, &args.refs).await,
+        VmVerb::Ssh(args) => ssh::run(session, &args).await,
+        VmVerb::Start(args) => lifecycle::start(session, &args).await,
+        VmVerb::Stop(args) => lifecycle::stop(session, &args).await,
+        VmVerb::Restart(args) => lifecycle::restart(session, &args).await,
+        VmVerb::Kill(args) => lifecycle::kill(session, &args).await,
+        VmVerb::Delete(args) => lifecycle::delete(session, &args).await,
+        VmVerb::Set(args) => lifecycle::set(session, &args).await,
+        VmVerb::Logs(args) => logs::run(session, &args).await,
+        VmVerb::Stats(args) => show::stats(session, &args.refs).await,
+    }
+}
+
+fn completion(shell: clap_complete::Shell, output: &Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::definition(), "banger", &mut script);
+    output.bytes(&script)
+}

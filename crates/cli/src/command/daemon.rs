@@ -1,0 +1,181 @@
+//! `banger daemon`.
+
+use super::Session;
+use crate::connect::surroundings;
+use crate::failure::Failure;
+use crate::render::table::pairs;
+use banger_api::client::Client;
+use banger_api::{DaemonStatus, ErrorBody};
+use banger_core::dirs::Dirs;
+use banger_core::error::ErrorCode;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The name of the daemon's log in the state directory.
+const LOG_NAME: &str = "bangerd.log";
+/// No more of a log's end is read, in bytes.
+const LONGEST_TAIL: u64 = 4 << 20;
+
+/// Shows the daemon that runs; it starts none.
+pub(super) async fn status(session: &Session<'_>) -> Result<(), Failure> {
+    let status = session.door.client().daemon().await?;
+    session.output.answer(&status, text)
+}
+
+fn text(status: &DaemonStatus) -> String {
+    let version = &status.version;
+    let path = |path: &Path| path.display().to_string();
+    let mut lines = vec![
+        ("daemon", format!("bangerd {} (commit {})", version.version, version.commit)),
+        ("pid", status.pid.to_string()),
+        ("instance", status.instance.to_string()),
+        ("socket", path(&status.socket)),
+        ("state", path(&status.state_dir)),
+        ("runtime", path(&status.runtime_dir)),
+        ("log", path(&status.log_file)),
+        ("vmm", format!("{}: {}", status.vmm.chosen, status.vmm.because)),
+        ("overlay", format!("{}: {}", status.overlay.chosen, status.overlay.because)),
+        ("bridge", status.bridge.clone()),
+        ("vms", format!("{}, of which {} run", status.vms, status.running)),
+    ];
+    if status.simulated {
+        lines.push(("simulated", "yes: nothing on this host is changed".to_owned()));
+    }
+    let settings: Vec<_> = status
+        .settings
+        .iter()
+        .map(|setting| {
+            let value = format!("{} ({})", setting.value, setting.source);
+            (setting.key.as_str(), value)
+        })
+        .collect();
+    if settings.is_empty() { pairs(&lines) } else { pairs(&lines) + "\n" + &pairs(&settings) }
+}
+
+/// What a change of the daemon came to.
+#[derive(Serialize)]
+struct Change {
+    changed: bool,
+    daemon: Option<DaemonStatus>,
+}
+
+async fn tell(
+    session: &Session<'_>,
+    client: Option<&Client>,
+    changed: bool,
+) -> Result<(), Failure> {
+    let daemon = match client {
+        Some(client) => Some(client.daemon().await?),
+        None => None,
+    };
+    session.output.answer(&Change { changed, daemon }, |change| match change {
+        Change { changed: true, daemon: Some(daemon) } => {
+            format!("the daemon runs, pid {}\n", daemon.pid)
+        }
+        Change { changed: false, daemon: Some(daemon) } => {
+            format!("the daemon is already running, pid {}\n", daemon.pid)
+        }
+        Change { changed: true, daemon: None } => "the daemon has stopped; VMs go on\n".to_owned(),
+        Change { changed: false, daemon: None } => "the daemon is not running\n".to_owned(),
+    })
+}
+
+pub(super) async fn start(session: &Session<'_>) -> Result<(), Failure> {
+    let client = session.door.client();
+    let changed = match client.version().await {
+        Ok(_) => false,
+        Err(error) if error.is_unreachable() => {
+            session.door.start(None).await?;
+            true
+        }
+        Err(error) => return Err(error.into()),
+    };
+    tell(session, Some(&client), changed).await
+}
+
+/// Stops the daemon if one runs.
+async fn end(session: &Session<'_>) -> Result<bool, Failure> {
+    match session.door.client().version().await {
+        Err(error) if error.is_unreachable() => Ok(false),
+        // One that is not understood can still be told to stop.
+        _ => {
+            session.door.stop().await?;
+            Ok(true)
+        }
+    }
+}
+
+pub(super) async fn stop(session: &Session<'_>) -> Result<(), Failure> {
+    let changed = end(session).await?;
+    tell(session, None, changed).await
+}
+
+pub(super) async fn restart(session: &Session<'_>) -> Result<(), Failure> {
+    end(session).await?;
+    session.door.start(None).await?;
+    tell(session, Some(&session.door.client()), true).await
+}
+
+/// What of the log is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LogPart {
+    /// Where it is.
+    Path,
+    /// So many of its last lines.
+    End(usize),
+}
+
+/// Shows the log, whether or not a daemon runs: one that does not start is best understood by it.
+pub(super) async fn logs(session: &Session<'_>, part: LogPart) -> Result<(), Failure> {
+    let path = log_file(session).await?;
+    match part {
+        LogPart::Path => session.output.text(&format!("{}\n", path.display())),
+        LogPart::End(lines) => session.output.bytes(&tail(&path, lines).map_err(|source| {
+            let message = format!("the daemon's log `{}` cannot be read", path.display());
+            let mut body = ErrorBody::plain(ErrorCode::Host, message);
+            body.causes.push(source.to_string());
+            body.hint("a daemon writes it when it starts: `banger daemon start`")
+        })?),
+    }
+}
+
+/// The daemon knows best where its log is; else it is where it would be.
+async fn log_file(session: &Session<'_>) -> Result<PathBuf, Failure> {
+    match session.door.client().daemon().await {
+        Ok(status) => Ok(status.log_file),
+        Err(_) => Ok(Dirs::resolve(&surroundings())?.state_dir.join(LOG_NAME)),
+    }
+}
+
+/// The last lines of a file.
+fn tail(path: &Path, lines: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_TAIL).read_to_end(&mut bytes)?;
+    let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let feeds = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+    let start = match lines.checked_sub(1) {
+        None => bytes.len(),
+        Some(skip) => feeds.map(|(at, _)| at + 1).nth(skip).unwrap_or(0),
+    };
+    Ok(bytes.split_off(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_has_as_many_lines_as_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        let lines = |n| String::from_utf8(tail(&path, n).unwrap()).unwrap();
+        assert_eq!([0, 1, 2].map(lines), ["", "three\n", "two\nthree\n"]);
+        assert_eq!(lines(9), "one\ntwo\nthree\n");
+    }
+}

@@ -1,0 +1,57 @@
+//! The command in the guest, as a child that signals do not orphan.
+
+use super::End;
+use super::signals::{Signal, Signals};
+use crate::command::ssh;
+use crate::failure::Failure;
+use crate::launch;
+use banger_api::SshTarget;
+use rustix::process::{Pid, kill_process};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use tokio::process::Child;
+
+/// Runs the command to its end. A signal is passed on to ssh; a second one ends ssh at once.
+pub(super) async fn run(target: &SshTarget, command: &[String], signals: &mut Signals) -> End {
+    let mut child = match launch::start_ssh(&ssh::arguments(target, command)) {
+        Ok(child) => child,
+        Err(error) => return End::Failed(error.into()),
+    };
+    let mut first: Option<Signal> = None;
+    loop {
+        let signal = tokio::select! {
+            status = child.wait() => return end(status, first),
+            signal = signals.next() => signal,
+        };
+        match first {
+            None => pass_on(&child, signal.get()),
+            Some(_) => pass_on(&child, rustix::process::Signal::KILL),
+        }
+        first.get_or_insert(signal);
+    }
+}
+
+fn end(status: std::io::Result<ExitStatus>, signal: Option<Signal>) -> End {
+    match (status, signal) {
+        (_, Some(signal)) => End::Signal(signal),
+        (Ok(status), None) => End::Code(code(status)),
+        (Err(error), None) => {
+            End::Failed(Failure::internal(&format!("ssh cannot be waited for: {error}")))
+        }
+    }
+}
+
+/// The exit code, or 128 and the number of the signal that ended it, as shells have it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+/// On a terminal ssh got the signal as well; to get it twice does no harm. It may also just have
+/// ended, which is as good.
+fn pass_on(child: &Child, signal: rustix::process::Signal) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        kill_process(pid, signal).unwrap_or_default();
+    }
+}

@@ -1,0 +1,51 @@
+//! The signals that ask this process to end.
+
+use crate::failure::Failure;
+use tokio::signal::unix::{self, SignalKind, signal};
+
+/// A request to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signal(rustix::process::Signal);
+
+impl Signal {
+    /// 128 and the signal's number, as shells have it.
+    pub(super) fn exit_code(self) -> u8 {
+        u8::try_from(128 + self.0.as_raw()).unwrap_or(u8::MAX)
+    }
+
+    pub(super) fn get(self) -> rustix::process::Signal {
+        self.0
+    }
+}
+
+/// Receives these signals instead of dying of them, from its making on.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::internal(&format!("signals cannot be received: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Signal {
+        use rustix::process::Signal as Number;
+        Signal(tokio::select! {
+            _ = self.interrupt.recv() => Number::INT,
+            _ = self.terminate.recv() => Number::TERM,
+            _ = self.hangup.recv() => Number::HUP,
+        })
+    }
+}

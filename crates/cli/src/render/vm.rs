@@ -1,0 +1,120 @@
+//! VMs as people read them.
+
+use super::error::printable;
+use super::table::{pairs, table};
+use super::time::{age, elapsed, rough};
+use banger_api::{Timing, Vm, VmStats};
+use banger_core::state::Readiness;
+use banger_core::unit::Bytes;
+use jiff::Timestamp;
+
+/// The table of `vm list`.
+pub(crate) fn list(vms: &[Vm], now: Timestamp) -> String {
+    let rows: Vec<_> = vms
+        .iter()
+        .map(|vm| {
+            [
+                vm.name.to_string(),
+                vm.state.to_string(),
+                vm.readiness.to_string(),
+                vm.ip.to_string(),
+                vm.spec.vcpu.to_string(),
+                vm.spec.memory.to_string(),
+                vm.spec.work_disk.to_string(),
+                vm.image.to_string(),
+                age(&vm.created_at, now),
+            ]
+        })
+        .collect();
+    table(["NAME", "STATE", "READY", "IP", "VCPU", "MEMORY", "DISK", "IMAGE", "AGE"], &rows)
+}
+
+/// Everything about one VM.
+pub(crate) fn show(vm: &Vm) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    pairs(&[
+        ("name", vm.name.to_string()),
+        ("id", vm.id.to_string()),
+        ("state", format!("{}, readiness {}", vm.state, vm.readiness)),
+        ("last error", or_dash(vm.last_error.as_deref().map(one_line))),
+        ("image", vm.image.to_string()),
+        ("vcpu", vm.spec.vcpu.to_string()),
+        ("memory", vm.spec.memory.to_string()),
+        ("root overlay", format!("{} ({})", vm.spec.overlay, vm.overlay_method.as_str())),
+        ("work disk", vm.spec.work_disk.to_string()),
+        ("nat", if vm.spec.nat { "on" } else { "off" }.to_owned()),
+        ("address", format!("{} ({})", vm.ip, vm.mac)),
+        ("host name", format!("{}.vm", vm.name)),
+        ("vmm", or_dash(vm.vmm.map(|kind| kind.as_str().to_owned()))),
+        ("pid", or_dash(vm.pid.map(|pid| pid.to_string()))),
+        ("created", vm.created_at.clone()),
+        ("changed", vm.changed_at.clone()),
+        ("directory", vm.dir.display().to_string()),
+        ("console log", vm.console_log.display().to_string()),
+        ("vmm log", vm.vmm_log.display().to_string()),
+    ])
+}
+
+/// An error that may quote several lines, in one.
+fn one_line(text: &str) -> String {
+    printable(text).split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// The table of `vm stats`.
+pub(crate) fn stats<'a>(all: impl Iterator<Item = &'a VmStats>) -> String {
+    let rows: Vec<_> = all
+        .map(|stats| {
+            [
+                stats.vm.name.to_string(),
+                stats.vm.state.to_string(),
+                format!("{}.{} %", stats.cpu_permille / 10, stats.cpu_permille % 10),
+                elapsed(stats.cpu_ms),
+                Bytes(stats.resident_bytes).to_string(),
+                Bytes(stats.root_bytes).to_string(),
+                Bytes(stats.work_bytes).to_string(),
+                rough(stats.uptime_ms / 1_000),
+            ]
+        })
+        .collect();
+    table(["NAME", "STATE", "CPU", "CPU TIME", "RESIDENT", "ROOT", "WORK", "UPTIME"], &rows)
+}
+
+/// How far a boot has come in the time that was waited.
+pub(crate) fn booted(vm: &Vm, waited_ms: u64) -> String {
+    let waited = elapsed(waited_ms);
+    let reached = match vm.readiness {
+        Readiness::Ssh => format!("ready in {waited}"),
+        Readiness::Guest => format!("guest up in {waited}"),
+        Readiness::Vmm => format!("VMM started in {waited}"),
+        Readiness::None => return format!("{}: {}", vm.name, vm.state),
+    };
+    format!("{}: {reached}, at {}", vm.name, vm.ip)
+}
+
+/// A phase that has ended.
+pub(crate) fn phase(phase: &str, elapsed_ms: u64) -> String {
+    format!("  {phase:<24} {:>9}", elapsed(elapsed_ms))
+}
+
+/// The table of `--timings`.
+pub(crate) fn timings(timings: &[Timing]) -> String {
+    let total = timings.iter().map(|timing| timing.elapsed_ms).sum();
+    let phases = timings.iter().map(|timing| phase(&timing.phase, timing.elapsed_ms));
+    phases.chain([phase("all phases", total)]).map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timings_add_up() {
+        let timing = |phase: &str, elapsed_ms| Timing { phase: phase.to_owned(), elapsed_ms };
+        let all = [timing("prepare the host", 212), timing("wait for ssh", 9_300)];
+        insta::assert_snapshot!(timings(&all), @r"
+          prepare the host            212 ms
+          wait for ssh                 9.3 s
+          all phases                   9.5 s
+        ");
+    }
+}

@@ -1,0 +1,196 @@
+//! A daemon that gives prepared answers over a real socket, and remembers what it was asked.
+
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// One document.
+    Json(u16, Value),
+    /// A stream of events that ends as it should.
+    Events(Vec<Value>),
+    /// A stream of events that breaks off.
+    Broken(Vec<Value>),
+    /// A stream of events that goes on without end after these.
+    Open(Vec<Value>),
+    /// Plain bytes.
+    Bytes(&'static str),
+}
+
+/// One kind of request with its answer.
+#[derive(Debug, Clone)]
+struct Route {
+    method: Method,
+    path: &'static str,
+    answer: Answer,
+    /// Answers only once this path was asked for.
+    after: Option<&'static str>,
+}
+
+/// Everything it was asked, as `METHOD path body`.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// A daemon in a directory of its own. It ends with the test.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    dir: TempDir,
+    routes: Vec<Route>,
+    asked: Asked,
+    server: Option<tokio::runtime::Runtime>,
+}
+
+impl Fake {
+    /// Nobody listens until [`Fake::serve`]. The build data are answered by default.
+    pub(crate) fn new() -> Self {
+        let fake = Self {
+            dir: tempfile::tempdir().unwrap(),
+            routes: Vec::new(),
+            asked: Asked::default(),
+            server: None,
+        };
+        fake.get("/v1/version", version(1))
+    }
+
+    pub(crate) fn on(self, method: Method, path: &'static str, answer: Answer) -> Self {
+        self.route(Route { method, path, answer, after: None })
+    }
+
+    fn route(mut self, route: Route) -> Self {
+        self.routes.insert(0, route);
+        self
+    }
+
+    pub(crate) fn get(self, path: &'static str, document: Value) -> Self {
+        self.on(Method::GET, path, Answer::Json(200, document))
+    }
+
+    /// The answer to a `GET` once something else was asked for.
+    pub(crate) fn get_after(self, after: &'static str, path: &'static str, document: Value) -> Self {
+        let answer = Answer::Json(200, document);
+        self.route(Route { method: Method::GET, path, answer, after: Some(after) })
+    }
+
+    pub(crate) fn post(self, path: &'static str, events: Vec<Value>) -> Self {
+        self.on(Method::POST, path, Answer::Events(events))
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("bangerd.sock")
+    }
+
+    /// Begins to listen.
+    pub(crate) fn serve(mut self) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let socket = self.socket();
+        let listener = runtime.block_on(async { UnixListener::bind(socket).unwrap() });
+        runtime.spawn(listen(listener, self.routes.clone(), Arc::clone(&self.asked)));
+        self.server = Some(runtime);
+        self
+    }
+
+    /// Everything that was asked, the build data apart.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|request| !request.contains("/v1/version")).cloned().collect()
+    }
+
+    /// Waits until something was asked.
+    pub(crate) fn wait_until_asked(&self, request: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !self.asked().iter().any(|asked| asked.starts_with(request)) {
+            assert!(std::time::Instant::now() < deadline, "nobody asked for {request}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+async fn listen(listener: UnixListener, routes: Vec<Route>, asked: Asked) {
+    let routes = Arc::new(routes);
+    while let Ok((stream, _)) = listener.accept().await {
+        let (routes, asked) = (Arc::clone(&routes), Arc::clone(&asked));
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, &routes, &asked));
+            let server = hyper::server::conn::http1::Builder::new();
+            // A client may leave, and a broken stream is meant to end in an error.
+            drop(server.serve_connection(TokioIo::new(stream), service).await);
+        });
+    }
+}
+
+type Frames = StreamBody<futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, Cut>>>;
+
+/// The end of a broken stream.
+#[derive(Debug, thiserror::Error)]
+#[error("cut")]
+struct Cut;
+
+async fn answer(
+    request: Request<Incoming>,
+    routes: &[Route],
+    asked: &Asked,
+) -> Result<Response<Frames>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let path = head.uri.path_and_query().unwrap().as_str().to_owned();
+    let body = String::from_utf8_lossy(&body);
+    let line = format!("{} {path} {body}", head.method).trim_end().to_owned();
+    let before = {
+        let mut asked = asked.lock().unwrap();
+        asked.push(line);
+        asked.clone()
+    };
+    let fits = |route: &&Route| {
+        route.method == head.method
+            && route.path == path
+            && route.after.is_none_or(|after| before.iter().any(|asked| asked.starts_with(after)))
+    };
+    let answer = match routes.iter().find(fits) {
+        Some(route) => route.answer.clone(),
+        None => Answer::Json(404, not_found(&path)),
+    };
+    Ok(render(answer))
+}
+
+fn render(answer: Answer) -> Response<Frames> {
+    let (status, mut pieces, open) = match answer {
+        Answer::Json(status, document) => (status, vec![Ok(document.to_string())], false),
+        Answer::Events(events) => (200, lines(events), false),
+        Answer::Open(events) => (200, lines(events), true),
+        Answer::Broken(events) => (200, lines(events), false),
+        Answer::Bytes(text) => (200, vec![Ok(text.to_owned())], false),
+    };
+    if let (200, true) = (status, pieces.iter().any(Result::is_err)) {
+        pieces.truncate(1);
+    }
+    let frames = pieces.into_iter().map(|piece| piece.map(|text| Frame::data(Bytes::from(text))));
+    let mut stream: futures_util::stream::BoxStream<'static, _> =
+        Box::pin(futures_util::stream::iter(frames));
+    if open {
+        use futures_util::StreamExt;
+        stream = Box::pin(stream.chain(futures_util::stream::pending()));
+    }
+    let status = StatusCode::from_u16(status).unwrap();
+    Response::builder().status(status).body(StreamBody::new(stream)).unwrap()
+}
+
+fn lines(events: Vec<Value>) -> Vec<Result<String, Cut>> {
+    events.into_iter().map(|event| Ok(format!("{event}\n"))).collect()
+}

@@ -1,0 +1,235 @@
+//! Which VMM runs new VMs and how their disks are layered, each with the reason.
+//!
+//! The facts come in as arguments; [`Programs::find`] and `banger_host::facts` gather them.
+
+use crate::config::{Config, Key, OverlaySetting, VmmSetting};
+use crate::requirement::Requirement;
+use banger_api::Choice;
+use banger_core::vm::{OverlayMethod, VmmKind};
+use banger_host::cmd::{debian_package, find_program};
+use banger_host::facts;
+use banger_vmm::{Acceleration, Driver, Firecracker, KvmStatus, Qemu};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The name of QEMU's program for the one architecture that banger runs on.
+const QEMU: &str = "qemu-system-x86_64";
+/// The name of Firecracker's program.
+const FIRECRACKER: &str = "firecracker";
+
+/// The programs that can run a VM, as far as they are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programs {
+    /// Firecracker.
+    pub firecracker: Program,
+    /// QEMU.
+    pub qemu: Program,
+}
+
+/// A program that was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// It is there.
+    Found(PathBuf),
+    /// It is not; this is where it is expected.
+    Missing(PathBuf),
+}
+
+impl Program {
+    /// Where it is or should be.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Found(path) | Self::Missing(path) => path,
+        }
+    }
+
+    /// Whether it is there.
+    pub fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_))
+    }
+
+    /// The configured one, else one beside the daemon, else one in the search path.
+    fn find(configured: Option<&Path>, name: &str, beside: &Path, expected: &str) -> Self {
+        if let Some(path) = configured {
+            return match find_program(path) {
+                Some(path) => Self::Found(path),
+                None => Self::Missing(path.to_owned()),
+            };
+        }
+        match find_program(beside.join(name)).or_else(|| find_program(name)) {
+            Some(path) => Self::Found(path),
+            None => Self::Missing(PathBuf::from(expected)),
+        }
+    }
+}
+
+impl Programs {
+    /// Looks for both; `beside` is the directory of the daemon's own program.
+    pub fn find(config: &Config, beside: &Path) -> Self {
+        Self {
+            firecracker: Program::find(
+                config.firecracker_bin.as_deref(),
+                FIRECRACKER,
+                beside,
+                "/usr/local/bin/firecracker",
+            ),
+            qemu: Program::find(
+                config.qemu_bin.as_deref(),
+                QEMU,
+                beside,
+                "/usr/bin/qemu-system-x86_64",
+            ),
+        }
+    }
+
+    fn of(&self, kind: VmmKind) -> &Program {
+        match kind {
+            VmmKind::Firecracker => &self.firecracker,
+            VmmKind::Qemu => &self.qemu,
+        }
+    }
+
+    /// What a start of a VM needs of them.
+    pub fn requirement(&self, kind: VmmKind) -> Requirement {
+        let path = self.of(kind).path().to_owned();
+        let (what, key) = match kind {
+            VmmKind::Firecracker => ("Firecracker", Key::FirecrackerBin),
+            VmmKind::Qemu => ("QEMU", Key::QemuBin),
+        };
+        let get = match debian_package(&path) {
+            Some(package) => format!("install the Debian package `{package}`"),
+            None => "install it".to_owned(),
+        };
+        let instead = format!("set `{key}` in the configuration file and start the daemon again");
+        let hints = vec![format!("{get}, or {instead}")];
+        Requirement { what, path, hints }
+    }
+
+    /// The drivers: the one that runs new VMs first.
+    pub fn drivers(&self, preferred: VmmKind, kvm: &KvmStatus) -> Vec<Arc<dyn Driver>> {
+        let firecracker: Arc<dyn Driver> =
+            Arc::new(Firecracker::new(self.firecracker.path().to_owned()));
+        let acceleration = match kvm {
+            KvmStatus::Usable => Acceleration::Kvm,
+            KvmStatus::Unusable { .. } => Acceleration::Emulation,
+        };
+        let qemu: Arc<dyn Driver> = Arc::new(Qemu::new(self.qemu.path().to_owned(), acceleration));
+        match preferred {
+            VmmKind::Firecracker => vec![firecracker, qemu],
+            VmmKind::Qemu => vec![qemu, firecracker],
+        }
+    }
+}
+
+/// Chooses the VMM for new VMs.
+pub fn choose_vmm(config: &Config, kvm: &KvmStatus, programs: &Programs) -> (VmmKind, Choice) {
+    let (kind, because) = match config.vmm {
+        VmmSetting::Only(kind) => {
+            let set = format!("`vmm` is set by {}", config.origin(Key::Vmm));
+            (kind, format!("{set}; {}", how(kind, kvm)))
+        }
+        VmmSetting::Auto => auto_vmm(kvm, programs),
+    };
+    let because = match programs.of(kind) {
+        Program::Found(_) => because,
+        Program::Missing(path) => format!("{because}; `{}` is missing", path.display()),
+    };
+    (kind, Choice { chosen: kind.as_str().to_owned(), because })
+}
+
+fn auto_vmm(kvm: &KvmStatus, programs: &Programs) -> (VmmKind, String) {
+    match kvm {
+        KvmStatus::Usable if programs.firecracker.is_found() || !programs.qemu.is_found() => {
+            (VmmKind::Firecracker, "KVM can run a stock kernel here".to_owned())
+        }
+        KvmStatus::Usable => (VmmKind::Qemu, "firecracker was not found; QEMU uses KVM".to_owned()),
+        KvmStatus::Unusable { .. } => (VmmKind::Qemu, how(VmmKind::Qemu, kvm)),
+    }
+}
+
+/// How a VMM would run guests here.
+fn how(kind: VmmKind, kvm: &KvmStatus) -> String {
+    match (kind, kvm) {
+        (_, KvmStatus::Usable) => "it uses KVM".to_owned(),
+        (VmmKind::Qemu, KvmStatus::Unusable { reason }) => {
+            format!("software emulation of a q35 machine, which is slow, because {reason}")
+        }
+        (VmmKind::Firecracker, KvmStatus::Unusable { reason }) => {
+            format!("guests may not come up, because {reason}")
+        }
+    }
+}
+
+/// Chooses how the root disks of new VMs are layered; `vms_dir` is where they will be.
+pub fn choose_overlay(config: &Config, vms_dir: &Path) -> (OverlayMethod, Choice) {
+    let (method, because) = match config.overlay {
+        OverlaySetting::Only(method) => {
+            (method, format!("`overlay` is set by {}", config.origin(Key::Overlay)))
+        }
+        OverlaySetting::Auto => facts::choose_overlay(vms_dir),
+    };
+    (method, Choice { chosen: method.as_str().to_owned(), because })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(vmm: &str) -> Config {
+        let env = |name: &str| (name == "BANGER_VMM").then(|| vmm.to_owned());
+        Config::read(None, env).unwrap()
+    }
+
+    fn programs(firecracker: bool, qemu: bool) -> Programs {
+        let program = |found: bool, path: &str| {
+            if found { Program::Found(path.into()) } else { Program::Missing(path.into()) }
+        };
+        Programs {
+            firecracker: program(firecracker, "/b/firecracker"),
+            qemu: program(qemu, "/b/qemu-system-x86_64"),
+        }
+    }
+
+    fn unusable() -> KvmStatus {
+        KvmStatus::Unusable { reason: "`/dev/kvm` does not exist".to_owned() }
+    }
+
+    fn choice(vmm: &str, kvm: &KvmStatus, programs: &Programs) -> String {
+        let (kind, choice) = choose_vmm(&config(vmm), kvm, programs);
+        assert_eq!(kind.as_str(), choice.chosen);
+        format!("{}: {}", choice.chosen, choice.because)
+    }
+
+    #[test]
+    fn auto_is_firecracker_where_kvm_works_and_qemu_elsewhere() {
+        let usable = KvmStatus::Usable;
+        insta::assert_snapshot!(choice("auto", &usable, &programs(true, true)), @"firecracker: KVM can run a stock kernel here");
+        insta::assert_snapshot!(choice("auto", &usable, &programs(false, true)), @"qemu: firecracker was not found; QEMU uses KVM");
+        insta::assert_snapshot!(choice("auto", &usable, &programs(false, false)), @"firecracker: KVM can run a stock kernel here; `/b/firecracker` is missing");
+        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, true)), @"qemu: software emulation of a q35 machine, which is slow, because `/dev/kvm` does not exist");
+        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, false)), @"qemu: software emulation of a q35 machine, which is slow, because `/dev/kvm` does not exist; `/b/qemu-system-x86_64` is missing");
+    }
+
+    #[test]
+    fn a_set_vmm_is_taken_and_says_what_to_expect() {
+        insta::assert_snapshot!(choice("firecracker", &unusable(), &programs(true, true)), @"firecracker: `vmm` is set by the environment variable `BANGER_VMM`; guests may not come up, because `/dev/kvm` does not exist");
+        insta::assert_snapshot!(choice("qemu", &KvmStatus::Usable, &programs(true, true)), @"qemu: `vmm` is set by the environment variable `BANGER_VMM`; it uses KVM");
+    }
+
+    #[test]
+    fn the_driver_of_new_vms_comes_first() {
+        let kinds = |preferred| -> Vec<VmmKind> {
+            let drivers = programs(true, true).drivers(preferred, &unusable());
+            drivers.iter().map(|driver| driver.kind()).collect()
+        };
+        assert_eq!(kinds(VmmKind::Qemu), [VmmKind::Qemu, VmmKind::Firecracker]);
+        assert_eq!(kinds(VmmKind::Firecracker), [VmmKind::Firecracker, VmmKind::Qemu]);
+    }
+
+    #[test]
+    fn a_missing_program_comes_with_its_remedy() {
+        let missing = programs(false, false);
+        insta::assert_snapshot!(missing.requirement(VmmKind::Qemu).hints[0], @"install the Debian package `qemu-system-x86`, or set `qemu_bin` in the configuration file and start the daemon again");
+        insta::assert_snapshot!(missing.requirement(VmmKind::Firecracker).hints[0], @"install it, or set `firecracker_bin` in the configuration file and start the daemon again");
+    }
+}

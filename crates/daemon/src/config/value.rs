@@ -1,0 +1,174 @@
+//! The types of values, and how each is read from text.
+
+use super::error::ValueError;
+use banger_core::names::IfName;
+use banger_core::net::Subnet;
+use banger_core::unit::{MiB, VcpuCount};
+use banger_core::vm::{OverlayMethod, VmmKind};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// Which VMM runs new VMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmmSetting {
+    /// Firecracker where it can run, else QEMU.
+    Auto,
+    /// This one, whatever the host says.
+    Only(VmmKind),
+}
+
+impl VmmSetting {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(kind) => kind.as_str(),
+        }
+    }
+}
+
+/// How the root disk of a new VM is layered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlaySetting {
+    /// The best method that the host can do.
+    Auto,
+    /// This one, whatever the host says.
+    Only(OverlayMethod),
+}
+
+impl OverlaySetting {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(method) => method.as_str(),
+        }
+    }
+}
+
+/// Name servers for the guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nameservers {
+    /// Those of the host.
+    Auto,
+    /// These; none leaves the image's own resolver file alone.
+    List(Vec<Ipv4Addr>),
+}
+
+impl fmt::Display for Nameservers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::List(servers) => {
+                let texts: Vec<String> = servers.iter().map(Ipv4Addr::to_string).collect();
+                f.write_str(&texts.join(", "))
+            }
+        }
+    }
+}
+
+/// What the log holds: this level and all that are graver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// What was done.
+    Info,
+    /// How it was done.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+impl LogLevel {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, ValueError> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let allowed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        ValueError::Word { text: text.to_owned(), allowed: allowed.join(", ") }
+    })
+}
+
+pub(super) fn vcpu(text: &str) -> Result<VcpuCount, ValueError> {
+    let count = text.parse().ok().ok_or_else(|| ValueError::Count { text: text.to_owned() })?;
+    Ok(VcpuCount::new(count)?)
+}
+
+pub(super) fn size(text: &str) -> Result<MiB, ValueError> {
+    Ok(text.parse()?)
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, ValueError> {
+    word(text, &[("true", true), ("false", false)])
+}
+
+pub(super) fn vmm(text: &str) -> Result<VmmSetting, ValueError> {
+    let only = |kind: VmmKind| (kind.as_str(), VmmSetting::Only(kind));
+    word(text, &[("auto", VmmSetting::Auto), only(VmmKind::Firecracker), only(VmmKind::Qemu)])
+}
+
+pub(super) fn overlay(text: &str) -> Result<OverlaySetting, ValueError> {
+    let only = |method: OverlayMethod| (method.as_str(), OverlaySetting::Only(method));
+    word(
+        text,
+        &[
+            ("auto", OverlaySetting::Auto),
+            only(OverlayMethod::Reflink),
+            only(OverlayMethod::DmSnapshot),
+            only(OverlayMethod::Copy),
+        ],
+    )
+}
+
+pub(super) fn interface(text: &str) -> Result<IfName, ValueError> {
+    Ok(IfName::try_from(text.to_owned())?)
+}
+
+pub(super) fn subnet(text: &str) -> Result<Subnet, ValueError> {
+    Ok(text.parse()?)
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, ValueError> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(ValueError::Path { text: text.to_owned() }) }
+}
+
+/// `auto`, or addresses with commas between them.
+pub(super) fn nameservers(text: &str) -> Result<Nameservers, ValueError> {
+    if text == "auto" {
+        return Ok(Nameservers::Auto);
+    }
+    let server = |part: &str| {
+        let part = part.trim();
+        part.parse().ok().ok_or_else(|| ValueError::Nameserver { text: part.to_owned() })
+    };
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    Ok(Nameservers::List(parts.map(server).collect::<Result<_, _>>()?))
+}
+
+pub(super) fn log_level(text: &str) -> Result<LogLevel, ValueError> {
+    word(text, &LOG_LEVELS)
+}

@@ -1,0 +1,74 @@
+//! The HTTP surface: every route of `banger_api`'s table, with its OpenAPI document.
+//!
+//! A handler reads its request, asks the engine, and renders the answer; it decides nothing.
+
+mod bundle;
+mod daemon;
+mod events;
+mod extract;
+mod guard;
+mod logs;
+mod openapi;
+mod tail;
+mod vms;
+
+pub use guard::Peer;
+pub use openapi::document;
+
+use crate::problem::Problem;
+use crate::state::AppState;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The largest body that is read. The largest request, a `CreateVm`, has some hundred bytes.
+const BODY_LIMIT: usize = 64 << 10;
+
+/// Every route, without what stands around them.
+fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(daemon::version))
+        .routes(routes!(daemon::status))
+        .routes(routes!(daemon::stop))
+        .routes(routes!(daemon::audit))
+        .routes(routes!(vms::list, vms::create))
+        .routes(routes!(vms::show, vms::set, vms::delete))
+        .routes(routes!(vms::start))
+        .routes(routes!(vms::stop))
+        .routes(routes!(vms::restart))
+        .routes(routes!(vms::kill))
+        .routes(routes!(vms::ssh))
+        .routes(routes!(vms::stats))
+        .routes(routes!(logs::logs))
+        .routes(routes!(bundle::images))
+        .routes(routes!(bundle::status))
+        .routes(routes!(bundle::build))
+        .routes(routes!(openapi::serve))
+}
+
+/// The service that answers every request.
+pub fn router(state: AppState) -> Router {
+    let (router, _) = api().split_for_parts();
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(guard::trace))
+        .layer(middleware::from_fn(guard::check_peer))
+        .with_state(state)
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    Problem::request(format!("there is no `{}`", request.uri().path()))
+        .status(StatusCode::NOT_FOUND)
+        .hint("`/openapi.json` describes every route")
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    Problem::request(format!("`{}` does not take {}", request.uri().path(), request.method()))
+        .status(StatusCode::METHOD_NOT_ALLOWED)
+        .hint("`/openapi.json` describes every route")
+}

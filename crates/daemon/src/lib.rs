@@ -1,0 +1,24 @@
+//! bangerd, as a library so that its tests can run it in their own process.
+//!
+//! ```text
+//!   startup ── config, choose ──► Settings, Ports ──► Engine
+//!      │                                                │
+//!      └── lock, socket ──► server ── http ─────────────┘
+//! ```
+//!
+//! The daemon wires the parts and translates: HTTP to the engine's verbs, the engine's values to
+//! wire types. It holds no state of VMs and decides nothing about them.
+
+pub mod choose;
+pub mod config;
+pub mod http;
+pub mod lock;
+pub mod logging;
+pub mod problem;
+pub mod requirement;
+pub mod resolver;
+pub mod server;
+pub mod socket;
+pub mod startup;
+pub mod state;
+pub mod view;

@@ -1,0 +1,253 @@
+//! From arguments and environment to a daemon that serves: everything that happens once.
+//!
+//! The order matters: configuration and directories first, so that mistakes are told before
+//! anything is touched; then the lock; only its holder opens the log, the records and the socket.
+
+mod error;
+
+pub use error::StartError;
+
+use crate::choose::{self, Programs};
+use crate::config::{Config, ConfigError, Nameservers, Source};
+use crate::lock::InstanceLock;
+use crate::logging::{self, LOG_NAME};
+use crate::requirement::{self, Requirement};
+use crate::resolver;
+use crate::server;
+use crate::socket::{self, Socket};
+use crate::state::{About, AppState};
+use banger_api::{Choice, build};
+use banger_core::dirs::{Dirs, Surroundings};
+use banger_core::names::Layout;
+use banger_core::vm::OverlayMethod;
+use banger_engine::sim::sim_ports;
+use banger_engine::{Engine, Images, Ports, Settings, TcpReach};
+use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
+use banger_vmm::detect_kvm;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The name of the simulator's file in the state directory.
+const SIM_JOURNAL: &str = "sim-host.json";
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The configuration file, if it is not to be where it usually is.
+    pub config: Option<PathBuf>,
+    /// How to simulate the host, if it is to be simulated.
+    pub sim: Option<Simulation>,
+}
+
+/// How to simulate the host.
+#[derive(Debug, Clone, Default)]
+pub struct Simulation {
+    /// Faults, in `banger_host::Fault`'s notation.
+    pub faults: String,
+    /// How guests behave, in `banger_host::GuestScript`'s notation.
+    pub guest: Option<String>,
+    /// How long a guest takes to boot and to end.
+    pub pace: Duration,
+}
+
+/// A daemon that is ready to serve. Dropping it removes its socket and gives up its lock.
+#[derive(Debug)]
+pub struct Daemon {
+    state: AppState,
+    listener: tokio::net::UnixListener,
+    // Fields are dropped in this order: the socket goes before the lock does.
+    _socket: Socket,
+    _lock: InstanceLock,
+}
+
+impl Daemon {
+    /// Brings everything up to the point where requests can be answered. Needs a Tokio runtime.
+    pub async fn start(options: &Options) -> Result<Self, StartError> {
+        let dirs = dirs()?;
+        let config = read_config(options.config.as_deref(), &dirs)?;
+        let layout = Layout::new(dirs.state_dir.clone(), dirs.runtime_dir.clone())?;
+        socket::ensure_dir(&layout.vms_dir())?;
+        socket::ensure_private_dir(&dirs.runtime_dir)?;
+        let lock = InstanceLock::acquire(&dirs.state_dir)?;
+        let log_file = dirs.state_dir.join(LOG_NAME);
+        logging::init(&log_file, config.log_level)?;
+        let version = build::this_program();
+        tracing::info!(
+            pid = std::process::id(),
+            version = version.version,
+            commit = version.commit,
+            state_dir = %dirs.state_dir.display(),
+            "the daemon starts"
+        );
+        let world = match &options.sim {
+            Some(simulation) => World::simulated(&layout, simulation)?,
+            None => World::real(&config, &layout)?,
+        };
+        let bundle_dir = config.bundle_dir.clone().unwrap_or_else(|| dirs.state_dir.join("bundle"));
+        let about = About {
+            version,
+            instance: layout.instance().clone(),
+            socket: dirs.socket(),
+            state_dir: dirs.state_dir,
+            runtime_dir: dirs.runtime_dir,
+            log_file,
+            bundle_dir: bundle_dir.clone(),
+            vmm: world.vmm.clone(),
+            overlay: world.overlay.clone(),
+            bridge: format!("{} {}", config.bridge.name, config.bridge.subnet),
+            settings: config.settings(),
+            requirements: world.requirements.clone(),
+            simulated: options.sim.is_some(),
+        };
+        tracing::info!(vmm = about.vmm.chosen, because = about.vmm.because, "VMM chosen");
+        tracing::info!(
+            overlay = about.overlay.chosen,
+            because = about.overlay.because,
+            "overlay chosen"
+        );
+        let engine = Engine::open(world.settings(&config, layout, bundle_dir), world.ports).await?;
+        let (socket, listener) = Socket::bind(&about.socket)?;
+        let state = AppState { engine, about: Arc::new(about), ending: CancellationToken::new() };
+        Ok(Self { state, listener, _socket: socket, _lock: lock })
+    }
+
+    /// Serves until a signal or a client ends it.
+    pub async fn serve(self) -> Result<(), StartError> {
+        let shutdown = ending_signal().map_err(StartError::Signals)?;
+        tracing::info!(socket = %self.state.about.socket.display(), "serving");
+        server::run(self.listener, self.state, shutdown).await;
+        tracing::info!("the daemon has ended");
+        Ok(())
+    }
+}
+
+/// What stands between the engine and the world, and why it is that.
+#[derive(Debug)]
+struct World {
+    ports: Ports,
+    vmm: Choice,
+    overlay: Choice,
+    method: OverlayMethod,
+    images: fn(PathBuf) -> Images,
+    guest_init: PathBuf,
+    requirements: Vec<Requirement>,
+}
+
+impl World {
+    fn real(config: &Config, layout: &Layout) -> Result<Self, StartError> {
+        let beside = program_dir().map_err(StartError::Program)?;
+        let guest_init = match std::env::var_os("BANGER_GUEST_INIT") {
+            Some(path) if !path.is_empty() => PathBuf::from(path),
+            _ => beside.join("banger-init"),
+        };
+        // The engine reads it when it opens: a guest without it is not banger's.
+        requirement::check(&[Requirement {
+            what: "banger-init",
+            path: guest_init.clone(),
+            hints: vec![
+                "build it, put it beside `bangerd`, or name it in `BANGER_GUEST_INIT`".to_owned(),
+            ],
+        }])?;
+        let kvm = detect_kvm();
+        let programs = Programs::find(config, &beside);
+        let (kind, vmm) = choose::choose_vmm(config, &kvm, &programs);
+        let (method, overlay) = choose::choose_overlay(config, &layout.vms_dir());
+        let host = Arc::new(LinuxHost::new(layout.clone()));
+        let ports = Ports {
+            processes: Arc::clone(&host) as _,
+            host,
+            drivers: programs.drivers(kind, &kvm),
+            reach: Arc::new(TcpReach),
+        };
+        let requirements = vec![programs.requirement(kind)];
+        Ok(Self { ports, vmm, overlay, method, images: Images::Bundle, guest_init, requirements })
+    }
+
+    fn simulated(layout: &Layout, simulation: &Simulation) -> Result<Self, StartError> {
+        let mut options = SimOptions::new(layout.state_dir().join(SIM_JOURNAL));
+        options.faults = Fault::parse_list(&simulation.faults)?;
+        if let Some(guest) = &simulation.guest {
+            options.guest = guest.parse::<GuestScript>()?;
+        }
+        options.pace = Pace { boot: simulation.pace, shutdown: simulation.pace };
+        let host = Arc::new(SimHost::open(layout.clone(), options)?);
+        host.on_crash(|| std::process::abort());
+        let ports = sim_ports(host);
+        let kind = ports.drivers.first().expect("the simulator has a driver").kind();
+        let choice = |chosen: &str| Choice {
+            chosen: chosen.to_owned(),
+            because: "the host is simulated".to_owned(),
+        };
+        Ok(Self {
+            ports,
+            vmm: choice(kind.as_str()),
+            overlay: choice(OverlayMethod::Copy.as_str()),
+            method: OverlayMethod::Copy,
+            images: |_| Images::Simulated,
+            guest_init: PathBuf::new(),
+            requirements: Vec::new(),
+        })
+    }
+
+    fn settings(&self, config: &Config, layout: Layout, bundle_dir: PathBuf) -> Settings {
+        Settings {
+            layout,
+            defaults: config.defaults.clone(),
+            bridge: config.bridge.clone(),
+            overlay: self.method,
+            nameservers: match &config.nameservers {
+                Nameservers::Auto => resolver::host_nameservers(),
+                Nameservers::List(servers) => servers.clone(),
+            },
+            images: (self.images)(bundle_dir),
+            guest_init: self.guest_init.clone(),
+        }
+    }
+}
+
+fn dirs() -> Result<Dirs, StartError> {
+    let around = Surroundings {
+        env: |name: &str| std::env::var_os(name),
+        exists: |path: &Path| path.is_dir(),
+        uid: rustix::process::geteuid().as_raw(),
+    };
+    Ok(Dirs::resolve(&around)?)
+}
+
+/// Reads the configuration. A file that was named must exist; the usual one need not.
+fn read_config(named: Option<&Path>, dirs: &Dirs) -> Result<Config, ConfigError> {
+    let is_named =
+        named.is_some() || std::env::var_os("BANGER_CONFIG").is_some_and(|path| !path.is_empty());
+    let path = named.unwrap_or(&dirs.config_file).to_owned();
+    let file = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(Source { path, text }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => None,
+        Err(source) => return Err(ConfigError::Read { path, source }),
+    };
+    Config::read(file.as_ref(), |name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    })
+}
+
+fn program_dir() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+/// Completes at the first SIGTERM, SIGINT or SIGHUP.
+fn ending_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,51 @@
+//! What every request handler has at hand.
+
+use crate::requirement::Requirement;
+use banger_api::{Choice, Setting, Version};
+use banger_core::id::InstanceId;
+use banger_engine::Engine;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What every request handler has at hand; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// What does the work.
+    pub engine: Engine,
+    /// What the daemon knows about itself.
+    pub about: Arc<About>,
+    /// Cancelled when the daemon is to end.
+    pub ending: CancellationToken,
+}
+
+/// What the daemon knows about itself from its start on.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its build.
+    pub version: Version,
+    /// Its mark on host objects.
+    pub instance: InstanceId,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Records, disks, keys, logs.
+    pub state_dir: PathBuf,
+    /// Sockets.
+    pub runtime_dir: PathBuf,
+    /// Its log.
+    pub log_file: PathBuf,
+    /// Where the bundle is or will be.
+    pub bundle_dir: PathBuf,
+    /// Which VMM runs new VMs.
+    pub vmm: Choice,
+    /// How new root disks are layered.
+    pub overlay: Choice,
+    /// The bridge with its subnet, in words.
+    pub bridge: String,
+    /// Each setting with its origin.
+    pub settings: Vec<Setting>,
+    /// Files without which no VM can start.
+    pub requirements: Vec<Requirement>,
+    /// Whether the host is simulated.
+    pub simulated: bool,
+}

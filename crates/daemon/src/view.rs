@@ -1,0 +1,109 @@
+//! What the engine shows, as it is on the wire.
+
+use banger_api::{AuditReport, ImageView, SshTarget, Timing, Vm, VmStats};
+use banger_core::image::Image;
+use banger_core::ledger::Audit;
+use banger_core::resource::Observed;
+use banger_core::vm::UnixMillis;
+use banger_engine::{Outcome, SshAccess, Usage, VmView};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A VM.
+pub fn vm(view: VmView) -> Vm {
+    let VmView { vm, readiness, pid, paths } = view;
+    Vm {
+        id: vm.id,
+        name: vm.name,
+        image: vm.image.name,
+        state: vm.state,
+        readiness,
+        ip: vm.identity.ip,
+        mac: vm.identity.mac,
+        spec: vm.spec,
+        overlay_method: vm.overlay,
+        vmm: vm.vmm,
+        pid,
+        last_error: vm.last_error,
+        created_at: time(vm.created_at),
+        changed_at: time(vm.changed_at),
+        dir: paths.dir,
+        console_log: paths.console_log,
+        vmm_log: paths.vmm_log,
+    }
+}
+
+/// What an ssh client needs.
+pub fn ssh(access: SshAccess) -> SshTarget {
+    SshTarget {
+        vm: vm(access.view),
+        user: access.user.to_owned(),
+        address: access.address,
+        port: access.port,
+        key: access.key,
+        known_hosts: access.known_hosts,
+        host_key_alias: access.host_key_alias,
+    }
+}
+
+/// What a VM uses.
+pub fn stats(usage: Usage) -> VmStats {
+    VmStats {
+        vm: vm(usage.view),
+        cpu_ms: millis(usage.cpu),
+        cpu_permille: usage.cpu_permille,
+        resident_bytes: usage.resident.0,
+        root_bytes: usage.root.0,
+        work_bytes: usage.work.0,
+        uptime_ms: millis(usage.uptime),
+    }
+}
+
+/// An image.
+pub fn image(image: Image) -> ImageView {
+    ImageView { name: image.name, rootfs: image.rootfs, kernel: image.kernel }
+}
+
+/// How ledger and host differ.
+pub fn audit(audit: Audit, inventory: &[Observed]) -> AuditReport {
+    let line = |observed: &Observed| format!("{} {}", observed.key, observed.object);
+    AuditReport { audit, inventory: inventory.iter().map(line).collect() }
+}
+
+/// What a successful operation came to.
+pub fn outcome(op_id: banger_core::id::OpId, outcome: Outcome) -> banger_api::Outcome {
+    let timing = |(phase, elapsed): (banger_engine::Phase, Duration)| Timing {
+        phase: phase.to_string(),
+        elapsed_ms: millis(elapsed),
+    };
+    banger_api::Outcome {
+        op_id,
+        vm: outcome.vm.map(vm),
+        changed: outcome.changed,
+        timings: outcome.timings.into_iter().map(timing).collect(),
+        notes: outcome.notes,
+    }
+}
+
+/// Whole milliseconds; a duration of more than 584 million years counts as that.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// RFC 3339 in UTC, with milliseconds. A time that no calendar has is shown as the epoch.
+fn time(at: UnixMillis) -> String {
+    let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        assert_eq!(time(UnixMillis(1_700_000_000_123)), "2023-11-14T22:13:20.123Z");
+        assert_eq!(time(UnixMillis(0)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(UnixMillis(i64::MAX)), "1970-01-01T00:00:00.000Z");
+    }
+}
