@@ -113,6 +113,12 @@ pub enum LayoutError {
         /// The path as given.
         path: PathBuf,
     },
+    /// It would be cut apart in a list of options.
+    #[error("`{path}` has a comma or a line break, or is not UTF-8; VMMs cannot take such a path")]
+    Unusable {
+        /// The path as given.
+        path: PathBuf,
+    },
     /// A socket in it could not be bound.
     #[error("`{path}` is too long for the sockets below it; it may have at most {max} bytes")]
     TooLong {
@@ -127,11 +133,17 @@ pub enum LayoutError {
 const SOCKET_MAX: usize = 107;
 
 impl Layout {
-    /// Checks that the paths are absolute and short enough for the sockets below them.
+    /// Checks that the paths are absolute, plain enough for a VMM's options, and short enough for
+    /// the sockets below them.
     pub fn new(state_dir: PathBuf, runtime_dir: PathBuf) -> Result<Self, LayoutError> {
         for path in [&state_dir, &runtime_dir] {
             if !path.is_absolute() {
                 return Err(LayoutError::Relative { path: path.clone() });
+            }
+            // QEMU separates options by commas, and a VMM is found again by its socket's path.
+            let usable = |text: &str| !text.contains([',', '\n']);
+            if !path.to_str().is_some_and(usable) {
+                return Err(LayoutError::Unusable { path: path.clone() });
             }
         }
         let instance = InstanceId::of_state_dir(&state_dir);
@@ -271,6 +283,12 @@ mod tests {
         assert!(error.to_string().ends_with("at most 85 bytes"), "{error}");
         let longest = format!("/{}", "r".repeat(84));
         assert!(Layout::new("/s".into(), longest.into()).is_ok());
+    }
+
+    #[test]
+    fn paths_that_options_cannot_hold_are_refused() {
+        let error = Layout::new("/a,b".into(), "/run/b".into()).unwrap_err();
+        assert!(error.to_string().starts_with("`/a,b` has a comma"), "{error}");
     }
 
     #[test]

@@ -184,6 +184,15 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// The program that every guest starts with is not there.
+    #[error("could not read banger-init, with which every guest starts, at `{}`", .path.display())]
+    NoGuestInit {
+        /// Where it should be.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// A key could not be made.
     #[error("could not make an ssh key")]
     Key(#[source] ssh_key::Error),
@@ -275,6 +284,7 @@ impl Explain for EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorCode::NotPermitted,
                 _ => ErrorCode::Host,
             },
+            Self::NoGuestInit { .. } => ErrorCode::MissingDependency,
             Self::NewerStore { .. } => ErrorCode::VersionMismatch,
             Self::Store { .. } | Self::Damaged { .. } | Self::Key(_) | Self::Entropy(_) => {
                 ErrorCode::Internal
@@ -328,6 +338,9 @@ impl Explain for EngineError {
             Self::DiskLost { name, .. } => {
                 vec![format!("put the file back, or delete the VM: `banger vm delete {name}`")]
             }
+            Self::NoGuestInit { .. } => vec![
+                "install banger-init beside bangerd, or name it in BANGER_GUEST_INIT".to_owned(),
+            ],
             Self::NewerStore { .. } => vec!["install that version of banger again".to_owned()],
             _ => Vec::new(),
         }

@@ -16,7 +16,8 @@ pub(crate) fn publish(settings: &Settings) -> Result<Vec<PathBuf>, EngineError> 
         return Ok(Vec::new());
     }
     let source = &settings.guest_init;
-    let program = fs::read(source).map_err(file("read", source))?;
+    let program = fs::read(source)
+        .map_err(|error| EngineError::NoGuestInit { path: source.clone(), source: error })?;
     let archive = render_init_archive(&program).map_err(|error| EngineError::File {
         action: "make an archive of",
         path: source.clone(),

@@ -84,6 +84,9 @@ impl VmTask {
             return self.finish_stop(report).await;
         }
         self.signal(signal).await?;
+        if signal.spares() {
+            return Ok(());
+        }
         let limit = if signal == Signal::KILL { KILL_LIMIT } else { SIGNAL_LIMIT };
         if timeout_at(Instant::now() + limit, self.exit()).await.is_err() {
             report.note(format!("the VMM of `{}` got {signal} and goes on", self.vm.name));

@@ -137,6 +137,12 @@ impl Signal {
     /// Asks the process to end.
     pub const TERM: Self = Self(15);
 
+    /// Whether it leaves a process that does not handle it alive: it stops, continues or informs
+    /// (signal(7), default actions).
+    pub const fn spares(self) -> bool {
+        matches!(self.0, 17..=23 | 28)
+    }
+
     /// The signal's number.
     pub const fn number(self) -> i32 {
         self.0
