@@ -5,7 +5,7 @@ mod vm;
 
 pub(crate) use vm::{
     CreateArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs, StartArgs,
-    StopArgs, VmVerb, WaitArgs,
+    StopArgs, Timings, VmVerb,
 };
 
 use clap::builder::FalseyValueParser;
@@ -52,11 +52,11 @@ fn version() -> String {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// Do not start or replace the daemon; fail if it does not run
     #[arg(long, global = true, env = "BANGER_NO_AUTOSTART", hide_env_values = true)]
-    #[arg(value_parser = FalseyValueParser::new())]
+    #[arg(value_parser = FalseyValueParser::new(), help_heading = "Global options")]
     pub(crate) no_autostart: bool,
 }
 

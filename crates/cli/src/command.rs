@@ -10,6 +10,7 @@ mod logs;
 mod run;
 mod several;
 mod show;
+mod signals;
 mod ssh;
 mod version;
 

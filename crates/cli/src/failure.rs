@@ -13,6 +13,8 @@ use std::io;
 pub(crate) enum Failure {
     /// An error that the user has yet to be told.
     Error(Box<ErrorBody>),
+    /// A command line that is wrong, which the user has yet to be told.
+    Usage(Box<ErrorBody>),
     /// Everything was said; the exit code is left.
     Exit(u8),
     /// Standard output cannot be written.
@@ -31,7 +33,7 @@ impl Failure {
         let message = text.split("\n\n").next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message).trim_end();
         let body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
-        body.hint("`--help` shows what can be given").into()
+        Self::Usage(Box::new(body.hint("`--help` shows what can be given")))
     }
 }
 

@@ -16,11 +16,8 @@ mod render;
 
 use args::Cli;
 use failure::Failure;
-use output::{Format, Output};
+use output::{EXIT_USAGE, Format, Output};
 use std::process::ExitCode;
-
-/// A command line that is wrong, or a defect.
-const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match Cli::read() {
@@ -51,9 +48,7 @@ fn refuse(refusal: &clap::Error) -> u8 {
         return if refusal.print().is_ok() { 0 } else { EXIT_USAGE };
     }
     if json {
-        Output::new(Format::Json).report(Failure::usage(refusal));
-    } else if refusal.print().is_err() {
-        // Nobody can be told.
+        return Output::new(Format::Json).report(Failure::usage(refusal));
     }
-    EXIT_USAGE
+    refusal.print().map_or(EXIT_USAGE, |()| EXIT_USAGE)
 }

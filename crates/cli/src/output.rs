@@ -8,6 +8,9 @@ use banger_api::ErrorBody;
 use serde::Serialize;
 use std::io::{self, Write};
 
+/// The exit code of a command line that is wrong.
+pub(crate) const EXIT_USAGE: u8 = 2;
+
 /// What answers are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -80,20 +83,27 @@ impl Output {
         self.aside(render::error::error(of, body).trim_end());
     }
 
+    /// Tells the error that is the whole answer of a command.
+    fn tell(&self, body: &ErrorBody) {
+        let told = match self.format {
+            Format::Text => false,
+            Format::Json => self.text(&render_json(&ErrorDocument { error: body })).is_ok(),
+        };
+        if !told {
+            self.error(None, body);
+        }
+    }
+
     /// Tells why a command failed, and gives its exit code.
     pub(crate) fn report(&self, failure: Failure) -> u8 {
         match failure {
             Failure::Error(body) => {
-                match self.format {
-                    Format::Text => self.error(None, &body),
-                    Format::Json => {
-                        let document = render_json(&ErrorDocument { error: &body });
-                        if self.text(&document).is_err() {
-                            self.error(None, &body);
-                        }
-                    }
-                }
+                self.tell(&body);
                 body.code.exit_code()
+            }
+            Failure::Usage(body) => {
+                self.tell(&body);
+                EXIT_USAGE
             }
             Failure::Exit(code) => code,
             // The reader has seen enough, as in `banger vm list | head -1`.

@@ -1,5 +1,6 @@
 //! A live line for the phase that an operation is in, on a terminal; notes everywhere.
 
+use crate::args::Timings;
 use crate::output::{Format, Output};
 use crate::render;
 use banger_api::Event;
@@ -25,14 +26,17 @@ impl<'a> Progress<'a> {
         Self { output, lines: live.then(MultiProgress::new) }
     }
 
-    /// Follows an operation that is the only one: its phases stay to be read.
-    pub(crate) fn only(&self) -> Tracker<'_> {
-        Tracker { progress: self, subject: None, current: None }
+    /// Follows an operation that is the only one: its phases stay to be read, unless they are
+    /// listed at the end anyway.
+    pub(crate) fn only(&self, timings: Timings) -> Tracker<'_> {
+        let past = if timings == Timings::Listed { Past::Goes } else { Past::Stays };
+        Tracker { progress: self, subject: None, past, current: None }
     }
 
     /// Follows one operation of several: it has one line.
     pub(crate) fn one_of_several(&self, subject: &str) -> Tracker<'_> {
-        Tracker { progress: self, subject: Some(subject.to_owned()), current: None }
+        let subject = Some(subject.to_owned());
+        Tracker { progress: self, subject, past: Past::Goes, current: None }
     }
 
     /// Says something above the live lines.
@@ -51,11 +55,19 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// What becomes of the line of a phase that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    Stays,
+    Goes,
+}
+
 /// Shows one operation.
 #[derive(Debug)]
 pub(crate) struct Tracker<'a> {
     progress: &'a Progress<'a>,
     subject: Option<String>,
+    past: Past,
     current: Option<ProgressBar>,
 }
 
@@ -65,7 +77,7 @@ impl Tracker<'_> {
             Event::Begin { phase } => self.begin(phase),
             Event::End { phase, elapsed_ms } => {
                 self.clear();
-                if self.subject.is_none() {
+                if self.past == Past::Stays {
                     self.progress.say_live(&render::vm::phase(phase, *elapsed_ms));
                 }
             }

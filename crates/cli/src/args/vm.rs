@@ -5,7 +5,7 @@ use banger_api::{CreateVm, LogQuery, LogSource, StartVm, StopVm, Wait};
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::unit::{MiB, VcpuCount};
 use banger_core::vm_name::{ImageName, VmName};
-use clap::{Args, Command, Subcommand, ValueEnum};
+use clap::{Arg, Args, Command, Subcommand, ValueEnum};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -117,20 +117,23 @@ impl SpecArgs {
 /// Adds the defaults of a new VM to the help of a command that makes one.
 pub(super) fn with_defaults(command: Command) -> Command {
     let spec = VmSpec::builtin_defaults();
-    let nat = if spec.nat { "nat" } else { "no_nat" };
     let defaults = [
         ("vcpu", spec.vcpu.to_string()),
         ("memory", spec.memory.to_string()),
         ("overlay_size", spec.overlay.to_string()),
         ("disk_size", spec.work_disk.to_string()),
-        (nat, "this".to_owned()),
     ];
+    let nat = if spec.nat { "nat" } else { "no_nat" };
+    let command = command.mut_arg(nat, |arg| with_note(arg, "the default; configurable"));
     defaults.into_iter().fold(command, |command, (id, default)| {
-        command.mut_arg(id, |arg| {
-            let what = arg.get_help().cloned().unwrap_or_default();
-            arg.help(format!("{what} [default: {default}; configurable]"))
-        })
+        let note = format!("default: {default}; configurable");
+        command.mut_arg(id, |arg| with_note(arg, &note))
     })
+}
+
+fn with_note(arg: Arg, note: &str) -> Arg {
+    let what = arg.get_help().cloned().unwrap_or_default();
+    arg.help(format!("{what} [{note}]"))
 }
 
 /// What a new VM is.
@@ -178,10 +181,23 @@ pub(crate) struct PatienceArgs {
     timeout: u32,
     /// Show how long each phase took
     #[arg(long)]
-    pub(crate) timings: bool,
+    timings: bool,
+}
+
+/// Whether the phases of a boot are listed at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timings {
+    /// With how long each took.
+    Listed,
+    /// Nobody asked.
+    Left,
 }
 
 impl PatienceArgs {
+    pub(crate) fn timings(&self) -> Timings {
+        if self.timings { Timings::Listed } else { Timings::Left }
+    }
+
     /// A boot until sshd answers.
     pub(crate) fn until_ssh(&self) -> StartVm {
         StartVm { wait: Wait::Ssh, timeout_s: self.timeout }

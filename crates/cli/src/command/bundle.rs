@@ -1,6 +1,7 @@
 //! `banger bundle`.
 
 use super::Session;
+use crate::args::Timings;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::render;
@@ -40,7 +41,7 @@ pub(super) async fn build(session: &Session<'_>) -> Result<(), Failure> {
     let since = Instant::now();
     let outcome = {
         let progress = Progress::new(session.output);
-        let mut tracker = progress.only();
+        let mut tracker = progress.only(Timings::Left);
         client.build_bundle().await?.finish(|event| tracker.show(event)).await?
     };
     let took = render::time::elapsed(render::time::milliseconds(since.elapsed()));

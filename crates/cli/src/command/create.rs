@@ -1,7 +1,7 @@
 //! `banger vm create`.
 
-use super::Session;
-use crate::args::CreateArgs;
+use super::{Session, signals};
+use crate::args::{CreateArgs, Timings};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::render;
@@ -11,17 +11,20 @@ use std::time::Instant;
 pub(super) async fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
     let client = session.client().await?;
     let since = Instant::now();
-    let stream = client.create(&args.request()).await?;
+    let timings = args.wait.patience.timings();
     let outcome = {
         let progress = Progress::new(session.output);
-        let mut tracker = progress.only();
-        stream.finish(|event| tracker.show(event)).await?
+        let mut tracker = progress.only(timings);
+        signals::unless_left(session, async {
+            let stream = client.create(&args.request()).await?;
+            Ok(stream.finish(|event| tracker.show(event)).await?)
+        })
+        .await?
     };
     let waited = render::time::milliseconds(since.elapsed());
-    let timings = args.wait.patience.timings;
     session.output.answer(&outcome, |outcome| {
         let mut text = text(outcome, waited);
-        if timings {
+        if timings == Timings::Listed {
             text.push_str(&render::vm::timings(&outcome.timings));
         }
         text

@@ -5,10 +5,10 @@
 //! leaves it behind, and then that is said.
 
 mod guest;
-mod signals;
 
-use super::{Session, ssh};
-use crate::args::RunArgs;
+use super::signals::{Signal, Signals};
+use super::{Session, signals, ssh};
+use crate::args::{RunArgs, Timings};
 use crate::failure::Failure;
 use crate::progress::{Progress, Tracker};
 use crate::render;
@@ -17,7 +17,6 @@ use banger_api::{ErrorBody, Event, Outcome, SshTarget};
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::id::VmId;
 use banger_core::vm_name::VmName;
-use signals::{Signal, Signals};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
 
@@ -30,8 +29,8 @@ pub(super) async fn run(session: &Session<'_>, args: &RunArgs) -> Result<(), Fai
     let stream = client.create(&request).await?;
     let outcome = {
         let progress = Progress::new(session.output);
-        let mut boot = Boot::new(&progress, stream);
-        let outcome = boot.finish().await?;
+        let mut boot = Boot::new(&progress, stream, args);
+        let outcome = signals::unless_left(session, async { Ok(boot.finish().await?) }).await?;
         boot.tell(&outcome, args);
         outcome
     };
@@ -47,8 +46,9 @@ struct Boot<'a> {
 }
 
 impl<'a> Boot<'a> {
-    fn new(progress: &'a Progress<'a>, stream: EventStream) -> Self {
-        Self { progress, tracker: progress.only(), stream, since: Instant::now() }
+    fn new(progress: &'a Progress<'a>, stream: EventStream, args: &RunArgs) -> Self {
+        let tracker = progress.only(args.patience.timings());
+        Self { progress, tracker, stream, since: Instant::now() }
     }
 
     /// Follows the boot to its end. Safe to cancel: what is left of the stream can be read on.
@@ -70,7 +70,7 @@ impl<'a> Boot<'a> {
             let waited = render::time::milliseconds(self.since.elapsed());
             self.progress.say_live(&render::vm::booted(vm, waited));
         }
-        if args.patience.timings {
+        if args.patience.timings() == Timings::Listed {
             self.progress.say(render::vm::timings(&outcome.timings).trim_end());
         }
     }
@@ -96,7 +96,7 @@ async fn run_and_remove(
     // From here on the VM may exist. A name that somebody else took in the meantime is refused here.
     let stream = client.create(&request).await?;
     let progress = Progress::new(session.output);
-    let mut boot = Boot::new(&progress, stream);
+    let mut boot = Boot::new(&progress, stream, args);
     let ended = boot_and_enter(client, &mut boot, args, &mut signals).await;
     let Boot { tracker, stream, .. } = boot;
     drop(tracker);

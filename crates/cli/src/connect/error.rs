@@ -79,8 +79,8 @@ impl Explain for ConnectError {
             Self::Client(error) => return error.hints(),
             Self::Launch(error) => return error.hints(),
             Self::RuntimeDir { .. } => "set `BANGER_RUNTIME_DIR` to a directory of your own",
-            // The daemon's own hints are better.
-            Self::Ended { said, .. } if said.contains("hint: ") => return Vec::new(),
+            // It said why, and what to do about it where it knows.
+            Self::Ended { said, .. } if !said.trim().is_empty() => return Vec::new(),
             Self::Ended { .. } | Self::Silent { .. } | Self::StillRuns { .. } => {
                 "`banger daemon logs` shows what happened"
             }

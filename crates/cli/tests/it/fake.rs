@@ -1,5 +1,7 @@
 //! A daemon that gives prepared answers over a real socket, and remembers what it was asked.
 
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, iter, once, pending};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
@@ -75,7 +77,12 @@ impl Fake {
     }
 
     /// The answer to a `GET` once something else was asked for.
-    pub(crate) fn get_after(self, after: &'static str, path: &'static str, document: Value) -> Self {
+    pub(crate) fn get_after(
+        self,
+        after: &'static str,
+        path: &'static str,
+        document: Value,
+    ) -> Self {
         let answer = Answer::Json(200, document);
         self.route(Route { method: Method::GET, path, answer, after: Some(after) })
     }
@@ -135,7 +142,7 @@ async fn listen(listener: UnixListener, routes: Vec<Route>, asked: Asked) {
     }
 }
 
-type Frames = StreamBody<futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, Cut>>>;
+type Frames = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Cut>>>;
 
 /// The end of a broken stream.
 #[derive(Debug, thiserror::Error)]
@@ -170,27 +177,107 @@ async fn answer(
 }
 
 fn render(answer: Answer) -> Response<Frames> {
-    let (status, mut pieces, open) = match answer {
-        Answer::Json(status, document) => (status, vec![Ok(document.to_string())], false),
-        Answer::Events(events) => (200, lines(events), false),
-        Answer::Open(events) => (200, lines(events), true),
-        Answer::Broken(events) => (200, lines(events), false),
-        Answer::Bytes(text) => (200, vec![Ok(text.to_owned())], false),
+    let (status, pieces) = match answer {
+        Answer::Json(status, document) => (status, whole(vec![document.to_string()])),
+        Answer::Bytes(text) => (200, whole(vec![text.to_owned()])),
+        Answer::Events(events) => (200, whole(lines(&events))),
+        Answer::Open(events) => (200, whole(lines(&events)).chain(pending()).boxed()),
+        Answer::Broken(events) => (200, whole(lines(&events)).chain(once(cut())).boxed()),
     };
-    if let (200, true) = (status, pieces.iter().any(Result::is_err)) {
-        pieces.truncate(1);
-    }
-    let frames = pieces.into_iter().map(|piece| piece.map(|text| Frame::data(Bytes::from(text))));
-    let mut stream: futures_util::stream::BoxStream<'static, _> =
-        Box::pin(futures_util::stream::iter(frames));
-    if open {
-        use futures_util::StreamExt;
-        stream = Box::pin(stream.chain(futures_util::stream::pending()));
-    }
     let status = StatusCode::from_u16(status).unwrap();
-    Response::builder().status(status).body(StreamBody::new(stream)).unwrap()
+    Response::builder().status(status).body(StreamBody::new(pieces)).unwrap()
 }
 
-fn lines(events: Vec<Value>) -> Vec<Result<String, Cut>> {
-    events.into_iter().map(|event| Ok(format!("{event}\n"))).collect()
+/// What came before is sent while this waits.
+async fn cut() -> Result<Frame<Bytes>, Cut> {
+    tokio::task::yield_now().await;
+    Err(Cut)
+}
+
+fn lines(events: &[Value]) -> Vec<String> {
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+fn whole(pieces: Vec<String>) -> BoxStream<'static, Result<Frame<Bytes>, Cut>> {
+    iter(pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from(piece))))).boxed()
+}
+
+/// Build data of a daemon that speaks this version of the API.
+pub(crate) fn version(api: u32) -> Value {
+    json!({ "version": "0.1.0", "api": api, "commit": "abc", "build": "1" })
+}
+
+/// The error of a reference that nothing answers to.
+fn not_found(path: &str) -> Value {
+    let name = path.trim_start_matches("/v1/vms/").split('/').next().unwrap();
+    json!({
+        "code": "vm_not_found",
+        "message": format!("no VM is called `{name}`"),
+        "hints": ["`banger vm list` shows all VMs"],
+    })
+}
+
+/// A VM with its state and readiness.
+pub(crate) fn vm(name: &str, state: &str, readiness: &str) -> Value {
+    let id = if name == "otter" { "0f5k2m9q" } else { "1a2b3c4d" };
+    json!({
+        "id": id, "name": name, "image": "default", "state": state, "readiness": readiness,
+        "ip": "172.16.0.2", "mac": "06:00:ac:10:00:02",
+        "spec": { "vcpu": 2, "memory": 1024, "overlay": 8192, "work_disk": 8192, "nat": true },
+        "overlay_method": "reflink", "vmm": "qemu", "pid": 4711, "last_error": null,
+        "created_at": (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(75)).to_string(),
+        "changed_at": "2024-05-02T10:00:00Z",
+        "dir": "/state/vms/x", "console_log": "/state/vms/x/console.log",
+        "vmm_log": "/state/vms/x/vmm.log",
+    })
+}
+
+/// What ssh needs for a VM.
+pub(crate) fn ssh_target(vm: Value) -> Value {
+    json!({
+        "vm": vm, "user": "root", "address": "172.16.0.2", "port": 22,
+        "key": "/state/ssh/id", "known_hosts": "/state/ssh/known hosts",
+        "host_key_alias": "banger-0f5k2m9q",
+    })
+}
+
+pub(crate) fn accepted() -> Value {
+    json!({ "event": "accepted", "op_id": "0123456789" })
+}
+
+pub(crate) fn begin(phase: &str) -> Value {
+    json!({ "event": "begin", "phase": phase })
+}
+
+pub(crate) fn end(phase: &str, elapsed_ms: u64) -> Value {
+    json!({ "event": "end", "phase": phase, "elapsed_ms": elapsed_ms })
+}
+
+pub(crate) fn note(message: &str) -> Value {
+    json!({ "event": "note", "message": message })
+}
+
+/// The good end of an operation.
+pub(crate) fn done(vm: Option<Value>) -> Value {
+    let timings = json!([
+        { "phase": "prepare the host", "elapsed_ms": 212 },
+        { "phase": "wait for ssh", "elapsed_ms": 9300 },
+    ]);
+    json!({
+        "event": "done",
+        "outcome": { "op_id": "0123456789", "vm": vm, "changed": true, "timings": timings, "notes": [] },
+    })
+}
+
+/// The good end of an operation that had nothing to do.
+pub(crate) fn already(vm: Value) -> Value {
+    json!({
+        "event": "done",
+        "outcome": { "op_id": "0123456789", "vm": vm, "changed": false, "timings": [], "notes": [] },
+    })
+}
+
+/// The bad end of an operation.
+pub(crate) fn failed(error: Value) -> Value {
+    json!({ "event": "failed", "error": error })
 }

@@ -1,5 +1,7 @@
 //! The command line as its users see it: the built program against a daemon that gives prepared
 //! answers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![allow(clippy::needless_pass_by_value, reason = "prepared answers are put together from values")]
 
 mod autostart;
 mod errors;

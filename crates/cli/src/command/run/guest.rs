@@ -1,7 +1,7 @@
 //! The command in the guest, as a child that signals do not orphan.
 
 use super::End;
-use super::signals::{Signal, Signals};
+use crate::command::signals::{Signal, Signals};
 use crate::command::ssh;
 use crate::failure::Failure;
 use crate::launch;

@@ -1,5 +1,6 @@
 //! The signals that ask this process to end.
 
+use super::Session;
 use crate::failure::Failure;
 use tokio::signal::unix::{self, SignalKind, signal};
 
@@ -47,5 +48,21 @@ impl Signals {
             _ = self.terminate.recv() => Number::TERM,
             _ = self.hangup.recv() => Number::HUP,
         })
+    }
+}
+
+/// Awaits an operation unless this process is told to end. Then the operation goes on in the
+/// daemon, which is said.
+pub(super) async fn unless_left<T>(
+    session: &Session<'_>,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        result = operation => result,
+        signal = signals.next() => {
+            session.output.note("the daemon goes on with it; `banger vm list` shows how far it is");
+            Err(Failure::Exit(signal.exit_code()))
+        }
     }
 }

@@ -1,0 +1,219 @@
+//! Commands that change nothing.
+
+use crate::fake::{Answer, Fake, version, vm};
+use crate::transcript::{against, banger};
+use hyper::Method;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+fn two_vms() -> Fake {
+    let vms = json!({ "vms": [vm("heron", "stopped", "none"), vm("otter", "running", "ssh")] });
+    Fake::new().get("/v1/vms", vms).serve()
+}
+
+#[test]
+fn list_is_a_table() {
+    assert_snapshot!(banger(&two_vms(), &["vm", "list"]), @r"
+    exit: 0
+    --- stdout
+    NAME   STATE    READY  IP          VCPU  MEMORY  DISK   IMAGE    AGE
+    heron  stopped  none   172.16.0.2  2     1 GiB   8 GiB  default  3d
+    otter  running  ssh    172.16.0.2  2     1 GiB   8 GiB  default  3d
+    --- stderr
+    ");
+}
+
+#[test]
+fn list_as_json_is_the_daemons_document() {
+    let output = against(&two_vms(), &["vm", "ls", "--json"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["vms"][1]["name"], "otter");
+    assert_eq!(document["vms"][1]["spec"]["memory"], 1024);
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn list_without_vms_says_how_to_make_one() {
+    let fake = Fake::new().get("/v1/vms", json!({ "vms": [] })).serve();
+    assert_snapshot!(banger(&fake, &["vm", "list"]), @r"
+    exit: 0
+    --- stdout
+    --- stderr
+    note: there is no VM; `banger vm create` makes one
+    ");
+}
+
+#[test]
+fn show_tells_the_good_ones_and_then_the_errors() {
+    let mut otter = vm("otter", "running", "ssh");
+    otter["created_at"] = json!("2024-05-02T09:00:00Z");
+    let fake = Fake::new().get("/v1/vms/otter", otter).serve();
+    assert_snapshot!(banger(&fake, &["vm", "show", "none", "otter"]), @r"
+    exit: 1
+    --- stdout
+    name          otter
+    id            0f5k2m9q
+    state         running, readiness ssh
+    last error    -
+    image         default
+    vcpu          2
+    memory        1 GiB
+    root overlay  8 GiB (reflink)
+    work disk     8 GiB
+    nat           on
+    address       172.16.0.2 (06:00:ac:10:00:02)
+    host name     otter.vm
+    vmm           qemu
+    pid           4711
+    created       2024-05-02T09:00:00Z
+    changed       2024-05-02T10:00:00Z
+    directory     /state/vms/x
+    console log   /state/vms/x/console.log
+    vmm log       /state/vms/x/vmm.log
+    --- stderr
+    error: none: no VM is called `none`
+    hint: `banger vm list` shows all VMs
+    ");
+}
+
+#[test]
+fn show_as_json_has_an_entry_for_each_reference() {
+    let fake = Fake::new().get("/v1/vms/otter", vm("otter", "running", "ssh")).serve();
+    let output = against(&fake, &["--json", "vm", "show", "none", "otter"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document[0]["ref"], "none");
+    assert_eq!(document[0]["error"]["code"], "vm_not_found");
+    assert_eq!(document[1]["vm"]["state"], "running");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn stats_of_all_are_one_table() {
+    let stats = json!({
+        "vm": vm("otter", "running", "ssh"), "cpu_ms": 61_500, "cpu_permille": 125,
+        "resident_bytes": 268_435_456u64, "root_bytes": 5_242_880, "work_bytes": 4096,
+        "uptime_ms": 7_200_000,
+    });
+    let fake = Fake::new()
+        .get("/v1/vms", json!({ "vms": [vm("otter", "running", "ssh")] }))
+        .get("/v1/vms/otter/stats", stats)
+        .serve();
+    assert_snapshot!(banger(&fake, &["vm", "stats"]), @r"
+    exit: 0
+    --- stdout
+    NAME   STATE    CPU     CPU TIME   RESIDENT   ROOT     WORK     UPTIME
+    otter  running  12.5 %  1 min 1 s  256.0 MiB  5.0 MiB  4.0 KiB  2h
+    --- stderr
+    ");
+}
+
+#[test]
+fn logs_are_passed_on_as_they_are() {
+    let fake = Fake::new()
+        .on(
+            Method::GET,
+            "/v1/vms/otter/logs?source=vmm&follow=true&tail=2",
+            Answer::Bytes("\u{1b}[1mone\r\ntwo"),
+        )
+        .serve();
+    let args = ["vm", "logs", "otter", "--vmm", "-f", "-n", "2"];
+    let output = against(&fake, &args).output().unwrap();
+    assert_eq!(output.stdout, b"\x1b[1mone\r\ntwo");
+    assert!(output.status.success());
+}
+
+#[test]
+fn version_shows_both_builds() {
+    let text = |fake: &Fake| {
+        let text = banger(fake, &["version"]);
+        assert!(text.contains("\nbanger 0.1.0 (commit "), "{text}");
+        text
+    };
+    let running = text(&Fake::new().get("/v1/version", version(1)).serve());
+    assert!(running.contains("\nbangerd 0.1.0 (commit abc, API 1, build 1)\n"), "{running}");
+    assert!(text(&Fake::new()).contains("\nbangerd: not running\n"));
+}
+
+fn status() -> Value {
+    json!({
+        "version": version(1), "pid": 12, "instance": "abcde", "socket": "/r/bangerd.sock",
+        "state_dir": "/s", "runtime_dir": "/r", "log_file": "/s/bangerd.log",
+        "vmm": { "chosen": "qemu", "because": "there is no /dev/kvm" },
+        "overlay": { "chosen": "copy", "because": "ext4 cannot clone" },
+        "bridge": "banger0, 172.16.0.1/24", "vms": 2, "running": 1,
+        "settings": [{ "key": "nat", "value": "true", "source": "default" }],
+        "simulated": false,
+    })
+}
+
+#[test]
+fn the_daemons_status_names_the_source_of_each_setting() {
+    let fake = Fake::new().get("/v1/daemon", status()).serve();
+    assert_snapshot!(banger(&fake, &["daemon", "status"]), @r"
+    exit: 0
+    --- stdout
+    daemon    bangerd 0.1.0 (commit abc)
+    pid       12
+    instance  abcde
+    socket    /r/bangerd.sock
+    state     /s
+    runtime   /r
+    log       /s/bangerd.log
+    vmm       qemu: there is no /dev/kvm
+    overlay   copy: ext4 cannot clone
+    bridge    banger0, 172.16.0.1/24
+    vms       2, of which 1 run
+
+    nat  true (default)
+    --- stderr
+    ");
+}
+
+#[test]
+fn doctor_fails_on_a_leak_and_names_it() {
+    let leaked = json!({ "key": "vm/0f5k2m9q/tap", "object": "bgabcdetap" });
+    let audit = json!({
+        "audit": { "leaked": [leaked], "missing": ["instance/bridge"] },
+        "inventory": ["bgabcdetap"],
+    });
+    let bundle = json!({ "dir": "/s/bundle", "problem": null, "image": null });
+    let fake = Fake::new()
+        .get("/v1/daemon", status())
+        .get("/v1/audit", audit)
+        .get("/v1/bundle", bundle)
+        .serve();
+    let mut command = against(&fake, &["doctor"]);
+    crate::transcript::script(fake.dir(), "ssh", "exit 0");
+    let output = command.env("PATH", fake.dir()).output().unwrap();
+    assert_snapshot!(crate::transcript::transcript(&output, fake.dir()), @r"
+    exit: 1
+    --- stdout
+    CHECK          FOUND
+    ssh      ok    [DIR]/ssh
+    daemon   ok    bangerd 0.1.0, pid 12
+    vmm      ok    qemu: there is no /dev/kvm
+    overlay  ok    copy: ext4 cannot clone
+    bundle   ok    /s/bundle
+    leaks    FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
+                   missing: instance/bridge
+                   hint: `banger daemon restart` settles the difference; VMs go on
+    --- stderr
+    ");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_used_is_a_failure() {
+    let problem = json!({ "code": "bundle_unusable", "message": "there is no bundle",
+        "hints": ["build it with `banger bundle build`"] });
+    let bundle = json!({ "dir": "/s/bundle", "problem": problem, "image": null });
+    let fake = Fake::new().get("/v1/bundle", bundle).serve();
+    assert_snapshot!(banger(&fake, &["bundle", "show"]), @r"
+    exit: 1
+    --- stdout
+    directory  /s/bundle
+    usable     no
+    --- stderr
+    error: there is no bundle
+    hint: build it with `banger bundle build`
+    ");
+}
