@@ -9,6 +9,7 @@ use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::cmd::{debian_package, find_program};
 use banger_host::facts;
 use banger_vmm::{Acceleration, Driver, Firecracker, KvmStatus, Qemu};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,23 +153,48 @@ fn how(kind: VmmKind, kvm: &KvmStatus) -> String {
     match (kind, kvm) {
         (_, KvmStatus::Usable) => "it uses KVM".to_owned(),
         (VmmKind::Qemu, KvmStatus::Unusable { reason }) => {
-            format!("software emulation of a q35 machine, which is slow, because {reason}")
+            format!("a q35 machine is emulated in software, which is slow: {reason}")
         }
         (VmmKind::Firecracker, KvmStatus::Unusable { reason }) => {
-            format!("guests may not come up, because {reason}")
+            format!("guests may not come up: {reason}")
         }
     }
 }
 
-/// Chooses how the root disks of new VMs are layered; `vms_dir` is where they will be.
-pub fn choose_overlay(config: &Config, vms_dir: &Path) -> (OverlayMethod, Choice) {
+/// Chooses how the root disks of new VMs are layered; `vms_dir` is where they will be, and
+/// `bundle_dir` where the image is.
+pub fn choose_overlay(
+    config: &Config,
+    vms_dir: &Path,
+    bundle_dir: &Path,
+) -> (OverlayMethod, Choice) {
     let (method, because) = match config.overlay {
         OverlaySetting::Only(method) => {
             (method, format!("`overlay` is set by {}", config.origin(Key::Overlay)))
         }
-        OverlaySetting::Auto => facts::choose_overlay(vms_dir),
+        OverlaySetting::Auto => match facts::choose_overlay(vms_dir) {
+            (OverlayMethod::Reflink, _) if device(vms_dir) != device(bundle_dir) => {
+                without_reflink(facts::is_root() && facts::device_mapper().is_ok())
+            }
+            chosen => chosen,
+        },
     };
     (method, Choice { chosen: method.as_str().to_owned(), because })
+}
+
+/// The device of the file system that a path is on, or will be on once it is made.
+fn device(path: &Path) -> Option<u64> {
+    path.ancestors().find_map(|path| path.metadata().ok()).map(|meta| meta.dev())
+}
+
+/// Blocks are not shared between file systems.
+fn without_reflink(device_mapper: bool) -> (OverlayMethod, String) {
+    let apart = "the image and the disks are on different file systems";
+    if device_mapper {
+        (OverlayMethod::DmSnapshot, format!("{apart}, and device-mapper is there"))
+    } else {
+        (OverlayMethod::Copy, format!("{apart}, and device-mapper cannot be used"))
+    }
 }
 
 #[cfg(test)]
@@ -206,14 +232,30 @@ mod tests {
         insta::assert_snapshot!(choice("auto", &usable, &programs(true, true)), @"firecracker: KVM can run a stock kernel here");
         insta::assert_snapshot!(choice("auto", &usable, &programs(false, true)), @"qemu: firecracker was not found; QEMU uses KVM");
         insta::assert_snapshot!(choice("auto", &usable, &programs(false, false)), @"firecracker: KVM can run a stock kernel here; `/b/firecracker` is missing");
-        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, true)), @"qemu: software emulation of a q35 machine, which is slow, because `/dev/kvm` does not exist");
-        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, false)), @"qemu: software emulation of a q35 machine, which is slow, because `/dev/kvm` does not exist; `/b/qemu-system-x86_64` is missing");
+        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, true)), @"qemu: a q35 machine is emulated in software, which is slow: `/dev/kvm` does not exist");
+        insta::assert_snapshot!(choice("auto", &unusable(), &programs(true, false)), @"qemu: a q35 machine is emulated in software, which is slow: `/dev/kvm` does not exist; `/b/qemu-system-x86_64` is missing");
     }
 
     #[test]
     fn a_set_vmm_is_taken_and_says_what_to_expect() {
-        insta::assert_snapshot!(choice("firecracker", &unusable(), &programs(true, true)), @"firecracker: `vmm` is set by the environment variable `BANGER_VMM`; guests may not come up, because `/dev/kvm` does not exist");
+        insta::assert_snapshot!(choice("firecracker", &unusable(), &programs(true, true)), @"firecracker: `vmm` is set by the environment variable `BANGER_VMM`; guests may not come up: `/dev/kvm` does not exist");
         insta::assert_snapshot!(choice("qemu", &KvmStatus::Usable, &programs(true, true)), @"qemu: `vmm` is set by the environment variable `BANGER_VMM`; it uses KVM");
+    }
+
+    #[test]
+    fn a_path_that_does_not_exist_yet_is_on_the_device_of_its_parent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(device(&dir.path().join("a/b")), device(dir.path()));
+        assert_ne!(device(Path::new("/proc/self")), device(dir.path()));
+    }
+
+    #[test]
+    fn a_set_overlay_is_taken_and_says_by_whom() {
+        let env = |name: &str| (name == "BANGER_OVERLAY").then(|| "dm-snapshot".to_owned());
+        let config = Config::read(None, env).unwrap();
+        let (method, choice) = choose_overlay(&config, Path::new("/a"), Path::new("/b"));
+        assert_eq!(method, OverlayMethod::DmSnapshot);
+        assert!(choice.because.ends_with("`BANGER_OVERLAY`"), "{}", choice.because);
     }
 
     #[test]

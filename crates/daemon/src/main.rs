@@ -4,6 +4,7 @@ use banger_api::{ErrorBody, Version, build};
 use banger_daemon::http;
 use banger_daemon::problem;
 use banger_daemon::startup::{Daemon, Options, Simulation, StartError};
+use banger_host::{Fault, GuestScript};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -28,11 +29,11 @@ struct Args {
     #[arg(long)]
     sim: bool,
     /// With --sim: what goes wrong, as `ensure:tap:2` or `crash-after:5`; several with commas
-    #[arg(long, value_name = "FAULTS", requires = "sim", default_value = "")]
-    sim_fault: String,
+    #[arg(long, value_name = "FAULTS", requires = "sim", value_delimiter = ',')]
+    sim_fault: Vec<Fault>,
     /// With --sim: how guests behave, as `normal`, `panics` or `fails-at:network`
-    #[arg(long, value_name = "BEHAVIOUR", requires = "sim")]
-    sim_guest: Option<String>,
+    #[arg(long, value_name = "BEHAVIOUR", requires = "sim", default_value_t)]
+    sim_guest: GuestScript,
     /// With --sim: how long guests take to boot and to end, in milliseconds
     #[arg(long, value_name = "MS", requires = "sim", default_value_t = 0)]
     sim_pace: u64,

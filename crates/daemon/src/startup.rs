@@ -46,10 +46,10 @@ pub struct Options {
 /// How to simulate the host.
 #[derive(Debug, Clone, Default)]
 pub struct Simulation {
-    /// Faults, in `banger_host::Fault`'s notation.
-    pub faults: String,
-    /// How guests behave, in `banger_host::GuestScript`'s notation.
-    pub guest: Option<String>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// How guests behave.
+    pub guest: GuestScript,
     /// How long a guest takes to boot and to end.
     pub pace: Duration,
 }
@@ -83,11 +83,11 @@ impl Daemon {
             state_dir = %dirs.state_dir.display(),
             "the daemon starts"
         );
+        let bundle_dir = config.bundle_dir.clone().unwrap_or_else(|| dirs.state_dir.join("bundle"));
         let world = match &options.sim {
             Some(simulation) => World::simulated(&layout, simulation)?,
-            None => World::real(&config, &layout)?,
+            None => World::real(&config, &layout, &bundle_dir)?,
         };
-        let bundle_dir = config.bundle_dir.clone().unwrap_or_else(|| dirs.state_dir.join("bundle"));
         let about = About {
             version,
             instance: layout.instance().clone(),
@@ -138,7 +138,7 @@ struct World {
 }
 
 impl World {
-    fn real(config: &Config, layout: &Layout) -> Result<Self, StartError> {
+    fn real(config: &Config, layout: &Layout, bundle_dir: &Path) -> Result<Self, StartError> {
         let beside = program_dir().map_err(StartError::Program)?;
         let guest_init = match std::env::var_os("BANGER_GUEST_INIT") {
             Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -155,7 +155,7 @@ impl World {
         let kvm = detect_kvm();
         let programs = Programs::find(config, &beside);
         let (kind, vmm) = choose::choose_vmm(config, &kvm, &programs);
-        let (method, overlay) = choose::choose_overlay(config, &layout.vms_dir());
+        let (method, overlay) = choose::choose_overlay(config, &layout.vms_dir(), bundle_dir);
         let host = Arc::new(LinuxHost::new(layout.clone()));
         let ports = Ports {
             processes: Arc::clone(&host) as _,
@@ -169,10 +169,8 @@ impl World {
 
     fn simulated(layout: &Layout, simulation: &Simulation) -> Result<Self, StartError> {
         let mut options = SimOptions::new(layout.state_dir().join(SIM_JOURNAL));
-        options.faults = Fault::parse_list(&simulation.faults)?;
-        if let Some(guest) = &simulation.guest {
-            options.guest = guest.parse::<GuestScript>()?;
-        }
+        options.faults.clone_from(&simulation.faults);
+        options.guest = simulation.guest;
         options.pace = Pace { boot: simulation.pace, shutdown: simulation.pace };
         let host = Arc::new(SimHost::open(layout.clone(), options)?);
         host.on_crash(|| std::process::abort());

@@ -9,7 +9,7 @@ use banger_core::dirs::DirsError;
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::names::LayoutError;
 use banger_engine::EngineError;
-use banger_host::{FaultError, GuestScriptError, HostError};
+use banger_host::HostError;
 use std::io;
 
 /// Why the daemon does not start.
@@ -36,12 +36,6 @@ pub enum StartError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
-    /// The simulator's faults make no sense.
-    #[error(transparent)]
-    Fault(#[from] FaultError),
-    /// The simulator's guests cannot behave so.
-    #[error(transparent)]
-    Guest(#[from] GuestScriptError),
     /// The simulator cannot be opened.
     #[error("could not open the simulated host")]
     Simulator(#[from] HostError),
@@ -70,9 +64,7 @@ fn code_of_io(source: &io::Error) -> ErrorCode {
 impl Explain for StartError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Dirs(_) | Self::Layout(_) | Self::Fault(_) | Self::Guest(_) => {
-                ErrorCode::InvalidConfig
-            }
+            Self::Dirs(_) | Self::Layout(_) => ErrorCode::InvalidConfig,
             Self::Config(error) => error.code(),
             Self::Place(error) => error.code(),
             Self::Lock(error) => error.code(),

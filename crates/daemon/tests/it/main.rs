@@ -1,0 +1,13 @@
+//! The daemon from outside: requests over its socket, in this process and against the real program,
+//! all with a simulated host.
+
+#![expect(clippy::unwrap_used, reason = "what tests share may panic as a test does")]
+
+mod client;
+mod errors;
+mod lifecycle;
+mod logs;
+mod process;
+mod program;
+mod server;
+mod shutdown;

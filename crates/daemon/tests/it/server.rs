@@ -1,0 +1,144 @@
+//! A server in this process, over a simulated host in a directory of its own.
+
+use crate::client::{self, Answer, Stream};
+use banger_api::{Choice, build};
+use banger_core::names::Layout;
+use banger_core::plan::BridgeSpec;
+use banger_core::spec::VmSpec;
+use banger_core::vm::OverlayMethod;
+use banger_daemon::requirement::Requirement;
+use banger_daemon::server;
+use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
+use banger_daemon::state::{About, AppState};
+use banger_engine::sim::sim_ports;
+use banger_engine::{Engine, Images, Settings};
+use banger_host::{SimHost, SimOptions};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long a server may take to end, with everything that it waits for.
+const END: Duration = Duration::from_secs(20);
+
+/// What differs from the usual server.
+pub(crate) struct Setup {
+    pub(crate) sim: fn(&mut SimOptions),
+    pub(crate) subnet: &'static str,
+    pub(crate) requirements: Vec<Requirement>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { sim: |_| {}, subnet: "172.16.0.1/24", requirements: Vec::new() }
+    }
+}
+
+/// A running server. Its directory goes with it.
+pub(crate) struct Server {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) sim: Arc<SimHost>,
+    socket: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server on which everything works at once.
+    pub(crate) async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    /// A server with a simulator that is set up by `sim`.
+    pub(crate) async fn with_sim(sim: fn(&mut SimOptions)) -> Self {
+        Self::with(Setup { sim, ..Setup::default() }).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), setup).await
+    }
+
+    /// A server over a directory that an earlier one may have left.
+    pub(crate) async fn over(dir: tempfile::TempDir, setup: Setup) -> Self {
+        let (state_dir, runtime_dir) = (dir.path().join("s"), dir.path().join("r"));
+        let layout = Layout::new(state_dir.clone(), runtime_dir.clone()).unwrap();
+        ensure_dir(&layout.vms_dir()).unwrap();
+        ensure_private_dir(&runtime_dir).unwrap();
+        let mut options = SimOptions::new(state_dir.join("sim.json"));
+        (setup.sim)(&mut options);
+        let sim = Arc::new(SimHost::open(layout.clone(), options).unwrap());
+        let settings = Settings {
+            layout: layout.clone(),
+            defaults: VmSpec::builtin_defaults(),
+            bridge: BridgeSpec {
+                name: "banger0".to_owned().try_into().unwrap(),
+                subnet: setup.subnet.parse().unwrap(),
+            },
+            overlay: OverlayMethod::Copy,
+            nameservers: Vec::new(),
+            images: Images::Simulated,
+            guest_init: PathBuf::new(),
+        };
+        let engine = Engine::open(settings, sim_ports(Arc::clone(&sim))).await.unwrap();
+        let socket = runtime_dir.join("d.sock");
+        let choice = || Choice { chosen: "x".to_owned(), because: "y".to_owned() };
+        let about = About {
+            version: build::this_program(),
+            instance: layout.instance().clone(),
+            socket: socket.clone(),
+            bundle_dir: state_dir.join("bundle"),
+            log_file: state_dir.join("log"),
+            state_dir,
+            runtime_dir,
+            vmm: choice(),
+            overlay: choice(),
+            bridge: String::new(),
+            settings: Vec::new(),
+            requirements: setup.requirements,
+            simulated: true,
+        };
+        let (bound, listener) = Socket::bind(&socket).unwrap();
+        let state = AppState { engine, about: Arc::new(about), ending: CancellationToken::new() };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let _bound = bound;
+            server::run(listener, state, async { drop(stopped.await) }).await;
+        });
+        Self { dir, sim, socket, stop: Some(stop), running }
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        client::ask(&self.socket, method, path, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "").await
+    }
+
+    pub(crate) async fn open(&self, method: &str, path: &str, body: &str) -> Stream {
+        client::open(&self.socket, method, path, body).await
+    }
+
+    /// Makes a VM and boots it.
+    pub(crate) async fn run_vm(&self, name: &str) {
+        let body = format!(r#"{{"name":"{name}","start":{{}}}}"#);
+        self.ask("POST", "/v1/vms", &body).await.outcome();
+    }
+
+    /// Asks the server to end as a signal does.
+    pub(crate) fn signal(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).expect("the server runs");
+        }
+    }
+
+    /// Waits for the server's end; gives back its directory.
+    pub(crate) async fn ended(self) -> tempfile::TempDir {
+        timeout(END, self.running).await.expect("the server ends in time").unwrap();
+        assert!(!self.socket.exists());
+        self.dir
+    }
+}
