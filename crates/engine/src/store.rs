@@ -9,6 +9,8 @@ use banger_core::id::{OpId, VmId};
 use banger_core::resource::{Resource, ResourceKey};
 use banger_core::vm::Vm;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -59,8 +61,12 @@ fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T
 }
 
 impl Store {
-    /// Opens the file, creating and migrating it as needed.
+    /// Opens the file, creating and migrating it as needed. It holds host keys, so it is made
+    /// readable by its owner alone; SQLite gives its journal the same mode.
     pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|source| {
+            EngineError::File { action: "open", path: path.to_owned(), source }
+        })?;
         let connection = Connection::open(path).map_err(failed("open"))?;
         Self::prepare(connection)
     }
@@ -235,6 +241,7 @@ fn migrate(connection: &mut Connection) -> Result<(), EngineError> {
 mod tests {
     use super::*;
     use banger_core::resource::Role;
+    use std::os::unix::fs::PermissionsExt;
 
     fn store() -> Store {
         Store::prepare(Connection::open_in_memory().unwrap()).unwrap()
@@ -270,6 +277,8 @@ mod tests {
         let path = dir_path.path().join("state.db");
         let op = OpId::from_entropy(1);
         Store::open(&path).unwrap().enter(&op, &[dir(1)]).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Store::open(&path).unwrap().ledger().unwrap(), [dir(1)]);
     }
 }

@@ -158,10 +158,11 @@ impl VmTask {
             tokio::select! {
                 biased;
                 () = closing.cancelled() => return,
-                sign = sign => self.take_sign(sign).await,
+                // Boxed, so that a task that waits does not hold the room for its busiest moment.
+                sign = sign => Box::pin(self.take_sign(sign)).await,
                 command = commands.recv() => {
                     let Some(command) = command else { return };
-                    if let After::Deleted = self.execute(command).await {
+                    if let After::Deleted = Box::pin(self.execute(command)).await {
                         return;
                     }
                 }

@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// How long a device may take to appear. On a loaded machine under emulation a probe takes seconds.
-pub(crate) const DEVICE_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The kernel's own multicast group; udev repeats what it handled in group 2.
 const KERNEL_GROUP: u32 = 1;

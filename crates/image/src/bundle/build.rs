@@ -34,6 +34,7 @@ pub const REQUIRED_PROGRAMS: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
     ("mke2fs", "e2fsprogs"),
     ("mmdebstrap", "mmdebstrap"),
+    ("unshare", "util-linux"),
 ];
 
 /// The suite that is built from.
@@ -112,49 +113,61 @@ pub fn build(
     write(&workshop, &names.kernel, &vmlinux)?;
     drop(vmlinux);
     progress(BuildStep::Initrd);
-    let tree =
-        ModuleTree::open(&package.modules).map_err(|error| BuildError::Initrd(error.into()))?;
-    let initrd = render_modules_archive(&tree, &GUEST_MODULES).map_err(BuildError::Initrd)?;
-    write(&workshop, &names.initrd, &initrd)?;
+    write(&workshop, &names.initrd, &collect_modules(&package)?)?;
+
     let root = workshop.path("root");
     progress(BuildStep::Bootstrap);
     rootfs::bootstrap(&workshop, &root, SUITE, request.cancel)?;
     progress(BuildStep::Customise);
     rootfs::customise(&root, &package)?;
-    let packages = rootfs::installed_packages(&root)?;
+    let installed = rootfs::installed_packages(&root)?;
     progress(BuildStep::Rootfs);
-    let image = workshop.path(&names.rootfs);
-    rootfs::write_image(&root, &image, ROOTFS_SIZE, request.cancel)?;
+    rootfs::write_image(&root, &workshop.path(&names.rootfs), ROOTFS_SIZE, request.cancel)?;
 
     progress(BuildStep::Publish);
     for done in ["package", "kernel", "root"] {
         workshop.discard(done)?;
     }
-    let files = record(&workshop, &names)?;
-    let packages = std::iter::once(package.version).chain(packages).collect();
+    let provenance = Provenance {
+        built: request.built.to_owned(),
+        suite: SUITE.to_owned(),
+        packages: std::iter::once(package.version).chain(installed).collect(),
+        files: record(&workshop, &names)?,
+    };
+    publish(&workshop, request.name.clone(), &names, provenance)?;
+    Bundle::open(workshop.dir()).map_err(BuildError::Unusable)
+}
+
+/// Moves the files into the bundle, and the manifest that names them last of all: until it is there,
+/// the bundle is the one that was there before.
+fn publish(
+    workshop: &Workshop,
+    name: ImageName,
+    names: &Names,
+    provenance: Provenance,
+) -> Result<(), BuildError> {
     let [kernel, initrd, rootfs] = names.paths();
     let manifest = Manifest {
         version: MANIFEST_VERSION,
-        name: request.name.clone(),
+        name,
         kernel,
         initrd,
         rootfs,
         modules: None,
         boot_args: BOOT_ARGS.map(str::to_owned).to_vec(),
-        provenance: Some(Provenance {
-            built: request.built.to_owned(),
-            suite: SUITE.to_owned(),
-            packages,
-            files,
-        }),
+        provenance: Some(provenance),
     };
-    write(&workshop, MANIFEST_FILE, manifest.render().as_bytes())?;
-    for name in names.all() {
-        workshop.publish(name)?;
+    for file in names.all() {
+        workshop.publish(file)?;
     }
-    // Last of all: until it is there, the bundle is the one that was there before.
-    workshop.publish(MANIFEST_FILE)?;
-    Bundle::open(workshop.dir()).map_err(BuildError::Unusable)
+    write(workshop, MANIFEST_FILE, manifest.render().as_bytes())?;
+    workshop.publish(MANIFEST_FILE)
+}
+
+fn collect_modules(package: &KernelPackage) -> Result<Vec<u8>, BuildError> {
+    let tree =
+        ModuleTree::open(&package.modules).map_err(|error| BuildError::Initrd(error.into()))?;
+    render_modules_archive(&tree, &GUEST_MODULES).map_err(BuildError::Initrd)
 }
 
 /// The names of a build's files, which no other build has.

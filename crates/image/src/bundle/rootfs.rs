@@ -81,7 +81,11 @@ pub(super) fn bootstrap(
     cancel: &AtomicBool,
 ) -> Result<(), BuildError> {
     let temporary = workshop.create_dir("tmp")?;
-    program("mmdebstrap", BOOTSTRAP)
+    // mmdebstrap mounts the kernel's file systems below the root in the mount name space that it
+    // finds, and its children outlive it. In name spaces of its own all of that ends with it, even
+    // when it is killed.
+    program("unshare", BOOTSTRAP)
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"])
         .env("TMPDIR", &temporary)
         .args(["--quiet", "--mode=root", "--format=directory", "--variant=minbase"])
         // As its own user apt could not enter a private directory of root's.
@@ -112,6 +116,7 @@ pub(super) fn customise(root: &Path, kernel: &KernelPackage) -> Result<(), Build
         remove_if_present(&root.join(file))?;
     }
     write(root, "etc/machine-id", "")?;
+    write(root, "etc/default/locale", "LANG=C.UTF-8\n")?;
     for unit in DISABLED {
         remove_if_present(&root.join("etc/systemd/system").join(unit))?;
     }

@@ -150,4 +150,38 @@ mod tests {
         let workshop = Workshop::open(dir.path()).unwrap();
         assert_eq!(fs::read_dir(workshop.path(".")).unwrap().count(), 0);
     }
+
+    // It mounts, in a mount name space of its own.
+    mod host_mounts {
+        use super::*;
+
+        #[test]
+        fn a_scratch_directory_with_a_mount_in_it_is_not_removed() {
+            use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+            use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+            let dir = tempfile::tempdir().unwrap();
+            let mounted = dir.path().join(SCRATCH_DIR).join("root/dev");
+            fs::create_dir_all(&mounted).unwrap();
+            isolate();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private).unwrap();
+            mount("tmpfs", &mounted, "tmpfs", MountFlags::empty(), None).unwrap();
+            fs::write(mounted.join("null"), "").unwrap();
+
+            let error = Workshop::open(dir.path()).unwrap_err();
+            assert!(matches!(error, BuildError::Io { .. }), "{error}");
+            assert!(mounted.join("null").exists());
+            rustix::mount::unmount(&mounted, rustix::mount::UnmountFlags::empty()).unwrap();
+
+            #[expect(
+                unsafe_code,
+                reason = "rustix marks unshare as unsafe for its effect on files"
+            )]
+            fn isolate() {
+                // SAFETY: no file descriptor table is unshared, only this thread's mounts.
+                unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
+            }
+        }
+    }
 }
