@@ -1,7 +1,8 @@
 //! Starting a daemon, and replacing one of another build. The daemon is the example
 //! `stand_in_daemon`, installed as `bangerd` beside a copy of the program.
 
-use crate::transcript::{BANGER, command, script, transcript};
+use crate::program::{BANGER, command};
+use crate::transcript::{script, transcript};
 use insta::assert_snapshot;
 use std::path::{Path, PathBuf};
 use std::process::Output;

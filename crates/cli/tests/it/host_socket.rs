@@ -1,7 +1,8 @@
 //! The socket of another user. Needs root, to be two users.
 
 use crate::fake::Fake;
-use crate::transcript::{BANGER, command, transcript};
+use crate::program::{BANGER, command};
+use crate::transcript::transcript;
 use insta::assert_snapshot;
 use std::fs::{Permissions, copy, set_permissions};
 use std::os::unix::fs::PermissionsExt;

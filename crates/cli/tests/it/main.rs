@@ -8,6 +8,7 @@ mod errors;
 mod fake;
 mod host_socket;
 mod lifecycle;
+mod program;
 mod reading;
 mod run;
 mod transcript;

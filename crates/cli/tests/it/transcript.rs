@@ -1,26 +1,10 @@
 //! Running the built program, and what it said as one text.
 
 use crate::fake::Fake;
+use crate::program::{BANGER, command};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-
-/// The program under test.
-pub(crate) const BANGER: &str = env!("CARGO_BIN_EXE_banger");
-
-/// The program with nothing of the tester's environment but `PATH`.
-#[expect(clippy::disallowed_methods, reason = "the test runs the program as a user would")]
-pub(crate) fn command(program: &Path, runtime_dir: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", runtime_dir)
-        .env("BANGER_RUNTIME_DIR", runtime_dir)
-        .env("BANGER_NO_AUTOSTART", "1")
-        .stdin(Stdio::null());
-    command
-}
 
 /// The program against a daemon of prepared answers.
 pub(crate) fn against(fake: &Fake, args: &[&str]) -> Command {
