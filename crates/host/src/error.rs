@@ -191,3 +191,35 @@ impl Explain for HostError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_refusals_have_codes_and_remedies_of_their_own() {
+        let failed = |errno| HostError::io("create", "/x")(io::Error::from_raw_os_error(errno));
+        for (errno, code) in [
+            (libc::EPERM, ErrorCode::NotPermitted),
+            (libc::EACCES, ErrorCode::NotPermitted),
+            (libc::ENOSPC, ErrorCode::NoSpace),
+            (libc::EDQUOT, ErrorCode::NoSpace),
+        ] {
+            let error = failed(errno);
+            assert_eq!((error.code(), error.hints().len()), (code, 1), "{error:?}");
+        }
+        assert_eq!(failed(libc::EIO).code(), ErrorCode::Host);
+    }
+
+    #[test]
+    fn a_programs_complaint_keeps_its_code() {
+        let full = CmdError::Failed {
+            argv: vec!["mke2fs".into()],
+            exit: crate::Exit::Code(1),
+            stderr_tail: "mke2fs: No space left on device".into(),
+        };
+        let error = HostError::program("make a file system in", "/x")(full);
+        assert_eq!(error.code(), ErrorCode::NoSpace);
+        assert_eq!(error.to_string(), "could not make a file system in `/x`");
+    }
+}

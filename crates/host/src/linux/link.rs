@@ -89,12 +89,7 @@ pub(super) fn ensure_tap(name: &IfName, bridge: &IfName) -> Result<Change, HostE
             return Ok(Change::Unchanged);
         }
         Some(link) => link,
-        None => {
-            create_tap(name)?;
-            // Between the two somebody else may have removed it.
-            find_tap(&mut route, name)?
-                .ok_or_else(|| failed("find")(io::Error::from_raw_os_error(libc::ENODEV)))?
-        }
+        None => create_tap(&mut route, name)?,
     };
     route
         .set_up(link.index, vec![LinkAttribute::Controller(controller.index)])
@@ -167,7 +162,7 @@ fn create_bridge(route: &mut Route, name: &IfName, alias: &str) -> Result<Link, 
         .ok_or_else(|| HostError::io("find", name)(io::Error::from_raw_os_error(libc::ENODEV)))
 }
 
-fn create_tap(name: &IfName) -> Result<(), HostError> {
+fn create_tap(route: &mut Route, name: &IfName) -> Result<Link, HostError> {
     let tun = match OpenOptions::new().read(true).write(true).open(TUN) {
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
@@ -181,7 +176,13 @@ fn create_tap(name: &IfName) -> Result<(), HostError> {
         }
         other => other.map_err(HostError::io("open", TUN))?,
     };
-    ioctl::create_tap(&tun, name).map_err(HostError::io("create the TAP", name))
+    match ioctl::create_tap(&tun, name) {
+        // Somebody has made it since the look, and has it open still.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+        other => other.map_err(HostError::io("create the TAP", name))?,
+    }
+    find_tap(route, name)?
+        .ok_or_else(|| HostError::io("find", name)(io::Error::from_raw_os_error(libc::ENODEV)))
 }
 
 fn delete(route: &mut Route, link: &Link, name: &IfName) -> Result<Change, HostError> {

@@ -1,8 +1,8 @@
 //! Reading `/proc` (proc(5)).
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,9 +51,19 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 /// The process's arguments, each ended by a NUL; empty for a kernel thread, for a process that is
-/// over and for none.
+/// over or has begun to exit, and for none.
 pub(super) fn cmdline(pid: u32) -> Vec<u8> {
-    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+    let Ok(mut file) = File::open(format!("/proc/{pid}/cmdline")) else { return Vec::new() };
+    // In one read if at all possible: a process that exits between two has half its arguments.
+    let mut buffer = [0; 16 << 10];
+    let mut cmdline = Vec::new();
+    while let Ok(count @ 1..) = file.read(&mut buffer) {
+        cmdline.extend_from_slice(&buffer[..count]);
+        if count < buffer.len() {
+            break;
+        }
+    }
+    cmdline
 }
 
 /// The process's resident memory in pages; 0 if there is no such process.

@@ -158,16 +158,14 @@ impl ProcessTable {
         let boot_id = self.boot_id().map_err(failed())?;
         if let Some(known) = read_identity(&vmm.identity)?
             && known.boot_id == boot_id
-            && let Some(running) = self.open(known.pid, boot_id).map_err(failed())?
+            && let Some(running) = self.open(known.pid, boot_id, vmm).map_err(failed())?
             && running.identity == known
-            && (running.life == Life::Exiting || is_the_vms(known.pid, vmm))
         {
             return Ok(Some(running));
         }
         for pid in proc::pids().map_err(failed())? {
-            if is_the_vms(pid, vmm)
-                && let Some(running) = self.open(pid, boot_id).map_err(failed())?
-                && is_the_vms(pid, vmm)
+            if proc::mentions(&proc::cmdline(pid), &vmm.api_socket)
+                && let Some(running) = self.open(pid, boot_id, vmm).map_err(failed())?
                 && proc::is_detached_and_ours(pid, running.stat)
             {
                 return Ok(Some(running));
@@ -177,7 +175,8 @@ impl ProcessTable {
     }
 
     /// Takes hold of a process and then looks at it, so that what was seen is true of what is held.
-    fn open(&self, pid: u32, boot_id: &str) -> io::Result<Option<Running>> {
+    /// `None` for one that is over, or not the VM's by its arguments.
+    fn open(&self, pid: u32, boot_id: &str, vmm: &VmmProcess) -> io::Result<Option<Running>> {
         let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
@@ -193,9 +192,15 @@ impl ProcessTable {
             self.exits.collect(pidfd.as_fd(), &identity);
             return Ok(None);
         }
+        let cmdline = proc::cmdline(pid);
         // A first thread that has ended shows as a zombie while others run.
-        let is_exiting = stat.is_over() || proc::cmdline(pid).is_empty();
-        let life = if is_exiting { Life::Exiting } else { Life::Running };
+        let life = if stat.is_over() || cmdline.is_empty() {
+            Life::Exiting
+        } else if proc::mentions(&cmdline, &vmm.api_socket) {
+            Life::Running
+        } else {
+            return Ok(None);
+        };
         Ok(Some(Running { identity, pidfd, stat, life }))
     }
 
@@ -283,11 +288,6 @@ impl ProcessTable {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         Ok(self.boot_id.get_or_init(|| text.trim().to_owned()))
     }
-}
-
-/// Whether the API socket is among the process's arguments.
-fn is_the_vms(pid: u32, vmm: &VmmProcess) -> bool {
-    proc::mentions(&proc::cmdline(pid), &vmm.api_socket)
 }
 
 /// Removes what is left of a process that does not run.

@@ -116,7 +116,7 @@ fn a_full_disk_is_said_and_no_half_file_stays() {
         assert_eq!(fs::read_dir(&paths.dir).unwrap().count(), 0);
     }
     scene.clear().unwrap();
-    rustix::mount::unmount(state, rustix::mount::UnmountFlags::empty()).unwrap();
+    rustix::mount::unmount(state, rustix::mount::UnmountFlags::DETACH).unwrap();
     scene.finish();
 }
 
@@ -140,7 +140,7 @@ fn a_file_system_that_cannot_share_blocks_says_so_and_keeps_nothing() {
     assert!(error.to_string().starts_with("could not clone the image to"), "{error}");
     assert_eq!(fs::read_dir(&paths.dir).unwrap().count(), 0);
     scene.clear().unwrap();
-    rustix::mount::unmount(state, rustix::mount::UnmountFlags::empty()).unwrap();
+    rustix::mount::unmount(state, rustix::mount::UnmountFlags::DETACH).unwrap();
     scene.finish();
 }
 

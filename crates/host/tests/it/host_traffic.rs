@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NAT: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
 const NO_NAT: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
@@ -134,6 +134,14 @@ fn wires(scene: &Scene) -> (Wire, Wire) {
     let neighbours = [(WORLD, WORLD_MAC, "world"), (NAT, GUEST_MAC, "br-test")];
     for (address, bytes, dev) in neighbours {
         ip(&["neigh", "add", &address.to_string(), "lladdr", &mac(bytes), "dev", dev]);
+    }
+    // The kernel takes a moment to pass on that a TAP has somebody at its other end; until then the
+    // bridge drops what comes from it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for link in ["br-test", "world"] {
+        while !ip(&["-o", "link", "show", link]).contains("LOWER_UP") {
+            assert!(Instant::now() < deadline, "`{link}` has no carrier");
+        }
     }
     (guest, world)
 }
