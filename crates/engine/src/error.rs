@@ -301,6 +301,9 @@ impl Explain for EngineError {
             Self::Reference(RefError::Ambiguous { .. }) => {
                 vec!["give more of the name, or the whole id".to_owned()]
             }
+            Self::Spec(SpecError::Shrink { .. }) => {
+                vec!["disks only grow: give a larger size, or make a new VM".to_owned()]
+            }
             Self::NameTaken { name } => {
                 vec![format!("pick another name, or delete that VM with `banger vm delete {name}`")]
             }

@@ -120,7 +120,8 @@ impl Executor {
                 continue;
             }
             match self.remove(op, resource) {
-                Ok(()) => gone.push(resource.key()),
+                // What has the name is somebody else's, so ours is not there.
+                Ok(()) | Err(HostError::Foreign { .. }) => gone.push(resource.key()),
                 Err(error) => {
                     let (key, object) = (resource.key(), resource.object());
                     left.push(LeftBehind { key, object, error });

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Tells every VM task to end; the VMs go on.
     pub(crate) closing: CancellationToken,
     vms: Mutex<BTreeMap<VmId, VmHandle>>,
+    /// Whose turn it is to write the known-hosts file.
+    publishing: Mutex<()>,
 }
 
 impl Shared {
@@ -59,6 +61,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             vms: Mutex::new(BTreeMap::new()),
+            publishing: Mutex::new(()),
         }
     }
 
@@ -85,6 +88,8 @@ impl Shared {
     /// Brings the known-hosts file up to date. An error is logged: it spoils no operation, and
     /// the next change writes the file again.
     pub(crate) fn publish_host_keys(&self) {
+        // The VMs are listed within the turn, so that who writes last has seen every change.
+        let _turn = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let vms: Vec<Vm> = self.vms().values().map(|handle| handle.view().vm).collect();
         if let Err(error) = self.keys.write_known_hosts(vms.iter()) {
             tracing::error!(%error, "the known-hosts file could not be written");

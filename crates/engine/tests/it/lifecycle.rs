@@ -278,3 +278,19 @@ async fn the_known_hosts_file_has_exactly_the_vms_that_exist() {
     world.delete("otter").await.unwrap();
     assert_eq!(std::fs::read_to_string(&access.known_hosts).unwrap(), "");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn vms_that_are_made_at_once_are_all_in_the_known_hosts_file() {
+    let world = World::new().await;
+    let created: Vec<_> = (0..24)
+        .map(|n| {
+            let name = Some(format!("vm-{n}").parse().unwrap());
+            world.engine.create(NewVm { name, ..NewVm::default() })
+        })
+        .collect();
+    for operation in created {
+        finish(operation).await.unwrap();
+    }
+    let known = world.engine.ssh_access("vm-0").unwrap().known_hosts;
+    assert_eq!(std::fs::read_to_string(known).unwrap().lines().count(), 24);
+}
