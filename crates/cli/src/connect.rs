@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// How long a daemon may take to end, in seconds.
-const STOP_DEADLINE: i64 = 30;
+const STOP_DEADLINE: i64 = 60;
 
 /// What the user's environment says about directories.
 pub(crate) fn surroundings()

@@ -9,7 +9,7 @@
 //! | bridge | from the config; marked by its alias `banger:<instance>` | 15 |
 //! | dm device | `banger-<instance>-<vm>-root` | 127 (DM_NAME_LEN less the NUL) |
 //! | nft table | `banger_<instance>` | 255 |
-//! | API socket | `<runtime>/vms/<vm>/api.sock` | 107 (sun_path less the NUL) |
+//! | API socket | `<runtime>/<instance>/<vm>/api.sock` | 107 (sun_path less the NUL) |
 
 use crate::id::{InstanceId, VmId};
 use serde::{Deserialize, Serialize};
@@ -176,9 +176,10 @@ impl Layout {
         self.state_dir.join("vms")
     }
 
-    /// The directory that holds one runtime directory for each running VM.
+    /// The directory that holds one runtime directory for each running VM. It bears the instance,
+    /// because several state directories may share one runtime directory.
     pub fn vms_runtime_dir(&self) -> PathBuf {
-        self.runtime_dir.join("vms")
+        self.runtime_dir.join(self.instance.as_str())
     }
 
     /// The paths of one VM.
@@ -280,8 +281,8 @@ mod tests {
     fn a_runtime_directory_that_is_too_long_is_refused_with_its_limit() {
         let path = format!("/{}", "r".repeat(90));
         let error = Layout::new("/s".into(), path.into()).unwrap_err();
-        assert!(error.to_string().ends_with("at most 85 bytes"), "{error}");
-        let longest = format!("/{}", "r".repeat(84));
+        assert!(error.to_string().ends_with("at most 83 bytes"), "{error}");
+        let longest = format!("/{}", "r".repeat(82));
         assert!(Layout::new("/s".into(), longest.into()).is_ok());
     }
 
@@ -316,6 +317,7 @@ mod tests {
             let (ours, theirs) = (layout("/state/ours"), layout("/state/theirs"));
             let vm = VmId::from_entropy(entropy);
             prop_assert_eq!(theirs.parse_tap(ours.tap(&vm).as_str()), None);
+            prop_assert_ne!(theirs.vm(&vm).runtime, ours.vm(&vm).runtime);
             prop_assert_eq!(theirs.parse_root_snapshot(ours.root_snapshot(&vm).as_str()), None);
         }
 

@@ -79,6 +79,12 @@ impl Subnet {
         address.to_bits() & self.mask() == self.network().to_bits()
     }
 
+    /// How many guests there is room for: all addresses but the network's, the broadcast and the
+    /// bridge's.
+    pub fn guests(self) -> u32 {
+        (1 << (32 - u32::from(self.prefix))) - 3
+    }
+
     /// Whether two subnets have an address in common.
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other.network()) || other.contains(self.network())
@@ -225,6 +231,7 @@ mod tests {
         }
         let last: Vec<u8> = taken.iter().map(|ip| ip.address().octets()[3]).collect();
         assert_eq!(last, [1, 3, 4, 5, 6]);
+        assert_eq!(usize::try_from(net.guests()).unwrap(), taken.len());
     }
 
     #[test]

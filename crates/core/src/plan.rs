@@ -6,6 +6,7 @@
 use crate::names::{IfName, Layout};
 use crate::net::{GuestIp, Subnet};
 use crate::resource::{Payload, Resource, Role, VmmProcess};
+use crate::unit::Bytes;
 use crate::vm::{OverlayMethod, Vm};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct BridgeSpec {
 pub struct StartFacts {
     /// The bridge that the TAP joins.
     pub bridge: IfName,
+    /// What the image's root file system measures.
+    pub rootfs_size: Bytes,
     /// The archives before the VM's own: the image's modules, banger's init.
     pub initrd_parts: Vec<PathBuf>,
     /// The archive with the VM's configuration.
@@ -62,7 +65,7 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         None => plan.push(Resource::SparseFile {
             vm: id(),
             path: paths.root_cow.clone(),
-            size: overlay,
+            size: cow_size(overlay.max(facts.rootfs_size)),
         }),
     }
     let size = vm.spec.work_disk.bytes();
@@ -92,6 +95,13 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         identity: paths.identity,
     }));
     plan
+}
+
+/// The room that a persistent snapshot needs for `data` bytes of changes, so that it cannot run
+/// full, which would destroy it: for each chunk of 4 KiB an exception of 16 bytes (1/256), and a
+/// mebibyte for the header and the last, partly used area (Linux, dm-snap-persistent.c).
+fn cow_size(data: Bytes) -> Bytes {
+    Bytes(data.0 + data.0 / 256 + (1 << 20))
 }
 
 /// What a stop removes of what the ledger has for the VM, in order: the reverse of the start, less
@@ -206,6 +216,7 @@ mod tests {
     fn start(overlay: OverlayMethod) -> Vec<Resource> {
         let facts = StartFacts {
             bridge: IfName::try_from("banger0".to_owned()).unwrap(),
+            rootfs_size: Bytes(16 << 30),
             initrd_parts: vec!["/b/initrd".into()],
             config_archive: Payload(vec![1]),
             vmm_program: "/usr/bin/vmm".into(),
@@ -243,6 +254,16 @@ mod tests {
             roles(&start(OverlayMethod::Copy)),
             [VmDir, RuntimeDir, RootClone, WorkDisk, Initrd, Tap, Vmm]
         );
+    }
+
+    #[test]
+    fn a_snapshots_store_has_room_for_every_block_of_a_larger_image() {
+        let plan = start(OverlayMethod::DmSnapshot);
+        let size = plan.iter().find_map(|resource| match resource {
+            Resource::SparseFile { size, .. } => Some(size.0),
+            _ => None,
+        });
+        assert_eq!(size, Some((16 << 30) + (64 << 20) + (1 << 20)));
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub struct VmmProcess {
     pub api_socket: PathBuf,
     /// Standard output, appended: the guest's console.
     pub stdout: PathBuf,
-    /// Standard error, appended: the VMM's own messages.
+    /// Standard error, emptied at each start: the VMM's own messages.
     pub stderr: PathBuf,
     /// Where the host writes the process's pid, start time and boot id.
     pub identity: PathBuf,

@@ -130,9 +130,9 @@ pub const fn decide(state: VmState, request: Request) -> Decision {
         (Starting, Start) => Decision::Refuse,
         (Starting, Stop | Kill | Delete | Restart) => Decision::Interrupt,
         (Starting | Stopping, Set) => Decision::Wait,
-        (Stopping, Start | Stop | Restart | Delete) => Decision::Wait,
-        // The guest does not end: kill cuts the wait short.
-        (Stopping, Kill) => Decision::Interrupt,
+        (Stopping, Start | Stop | Restart) => Decision::Wait,
+        // The guest does not end, or no longer matters: both cut the wait short.
+        (Stopping, Kill | Delete) => Decision::Interrupt,
     }
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use banger_api::ErrorBody;
-use banger_core::error::{ErrorCode, Explain};
+use banger_core::error::{ErrorCode, Explain, chain};
 use banger_engine::{EngineError, OperationError};
 use std::error::Error;
 
@@ -92,41 +92,23 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// An engine error as it is on the wire: its causes, then what an undo or a tear-down left behind.
+/// An engine error as it is on the wire.
 pub fn describe(error: &EngineError) -> ErrorBody {
-    let mut body = ErrorBody::of(error);
-    let left = match error {
-        EngineError::Setup { undo, .. } => undo,
-        EngineError::TearDown { left, .. } => left,
-        _ => &Vec::new(),
-    };
-    for item in left {
-        let why = chain(&item.error);
-        let cause = format!("could not remove `{}`: {why}", item.object);
-        // The first error of a tear-down is the source of the whole, and is in the list too.
-        if body.causes.join(": ") != why {
-            body.causes.push(cause);
-        }
+    ErrorBody { log_path: error.log_path().cloned(), ..ErrorBody::of(error) }
+}
+
+/// The error of an operation as it is on the wire, with what its undo or tear-down left behind.
+pub fn describe_operation(failed: &OperationError) -> ErrorBody {
+    let mut body = describe(&failed.error);
+    body.op_id = Some(failed.op_id.clone());
+    for left in &failed.left {
+        body.causes.push(format!("could not remove `{}`: {}", left.object, chain(&left.error)));
     }
-    body.log_path = error.log_path().cloned();
+    if let Some(first) = failed.left.first() {
+        body.hints
+            .push(format!("`{}` is left; the daemon tries again when it starts", first.object));
+    }
     body
-}
-
-/// The error of an operation as it is on the wire.
-pub fn describe_operation(error: &OperationError) -> ErrorBody {
-    ErrorBody { op_id: Some(error.op_id.clone()), ..describe(&error.error) }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// An error without a code of its own that reaches a user: a defect.
@@ -172,13 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn what_an_undo_left_is_among_the_causes() {
-        let error = EngineError::Setup {
-            name: "otter".parse().unwrap(),
-            source: refused("tap0"),
-            undo: vec![left("/x/root.img")],
+    fn what_is_left_is_among_the_causes_and_the_operation_is_named() {
+        let failed = OperationError {
+            op_id: OpId::from_entropy(7),
+            error: EngineError::Setup { name: "otter".parse().unwrap(), source: refused("tap0") },
+            left: vec![left("/x/root.img")],
         };
-        let body = describe(&error);
+        let body = describe_operation(&failed);
+        assert_eq!(body.op_id, Some(OpId::from_entropy(7)));
         assert_eq!(
             body.causes,
             [
@@ -186,20 +169,6 @@ mod tests {
                 "could not remove `/x/root.img`: could not remove `/x/root.img`: it is busy"
             ]
         );
-    }
-
-    #[test]
-    fn the_first_error_of_a_tear_down_is_named_once_and_the_operation_is_named() {
-        let error = OperationError {
-            op_id: OpId::from_entropy(7),
-            error: EngineError::TearDown {
-                name: "otter".parse().unwrap(),
-                source: refused("tap0"),
-                left: vec![left("tap0"), left("dm0")],
-            },
-        };
-        let body = describe_operation(&error);
-        assert_eq!(body.op_id, Some(OpId::from_entropy(7)));
-        assert_eq!(body.causes.len(), 2, "{:?}", body.causes);
+        assert_eq!(body.hints, ["`/x/root.img` is left; the daemon tries again when it starts"]);
     }
 }

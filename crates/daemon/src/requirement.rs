@@ -1,7 +1,7 @@
 //! Files without which no VM can start: the VMM's program, banger-init.
 //!
-//! The daemon starts without them, so that it can say what is missing; a request to start a VM is
-//! refused before anything is put in place.
+//! The daemon starts without a VMM, so that it can say what is missing; a request to start a VM is
+//! refused before anything is put in place. Without banger-init it does not start.
 
 use banger_core::error::{ErrorCode, Explain};
 use std::path::PathBuf;

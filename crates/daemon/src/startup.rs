@@ -73,6 +73,7 @@ impl Daemon {
         socket::ensure_dir(&layout.vms_dir())?;
         socket::ensure_private_dir(&dirs.runtime_dir)?;
         let lock = InstanceLock::acquire(&dirs.state_dir)?;
+        check_kind(&dirs.state_dir, options.sim.is_some())?;
         let log_file = dirs.state_dir.join(LOG_NAME);
         logging::init(&log_file, config.log_level)?;
         let version = build::this_program();
@@ -109,8 +110,9 @@ impl Daemon {
             because = about.overlay.because,
             "overlay chosen"
         );
-        let engine = Engine::open(world.settings(&config, layout, bundle_dir), world.ports).await?;
+        // Before the engine: a daemon that may not serve must not touch a VM.
         let (socket, listener) = Socket::bind(&about.socket)?;
+        let engine = Engine::open(world.settings(&config, layout, bundle_dir), world.ports).await?;
         let state = AppState { engine, about: Arc::new(about), ending: CancellationToken::new() };
         Ok(Self { state, listener, _socket: socket, _lock: lock })
     }
@@ -204,6 +206,19 @@ impl World {
             images: (self.images)(bundle_dir),
             guest_init: self.guest_init.clone(),
         }
+    }
+}
+
+/// Refuses to mix simulated and real VMs in one state directory: each kind of daemon would take the
+/// other's VMs for dead.
+fn check_kind(state_dir: &Path, simulated: bool) -> Result<(), StartError> {
+    let was_simulated = state_dir.join(SIM_JOURNAL).exists();
+    let has_records = state_dir.join("state.db").exists();
+    let state_dir = || state_dir.to_owned();
+    match (simulated, was_simulated, has_records) {
+        (true, false, true) => Err(StartError::RealState { state_dir: state_dir() }),
+        (false, true, _) => Err(StartError::SimulatedState { state_dir: state_dir() }),
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A VM.
 pub fn vm(view: VmView) -> Vm {
-    let VmView { vm, readiness, pid, paths } = view;
+    let VmView { vm, readiness, pid, paths, last_end: _ } = view;
     Vm {
         id: vm.id,
         name: vm.name,

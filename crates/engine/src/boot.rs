@@ -3,16 +3,20 @@
 use crate::console::{Console, last_lines};
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{SetupError, blocking};
+use crate::images::inventory;
 use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem::keep_log;
 use crate::task::VmTask;
+use banger_core::error::chain;
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
 use banger_core::plan::{Member, StartFacts, plan_start, plan_stop, root_disk};
 use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::{Request, VmState};
+use banger_core::unit::Bytes;
 use banger_image::initrd::render_config_archive;
 use banger_vmm::{Disk, Driver, Machine, Nic};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +34,7 @@ struct Progress {
 impl VmTask {
     /// Starts the VM, up to the order to boot. On failure everything that was added is undone.
     pub(crate) async fn start(&mut self, report: &mut Reporter) -> Result<(), EngineError> {
-        self.check_disks()?;
+        self.check_disks().await?;
         let cancel = self.renew_cancel();
         if self.vm.state == VmState::Error {
             self.finish_stop(report).await?;
@@ -46,11 +50,21 @@ impl VmTask {
         }
     }
 
-    fn check_disks(&self) -> Result<(), EngineError> {
-        match self.lost.first() {
-            Some(path) => {
-                Err(EngineError::DiskLost { name: self.vm.name.clone(), path: path.clone() })
-            }
+    /// A disk that the ledger has and the host has not is lost; putting an empty one in its place
+    /// would hide that.
+    async fn check_disks(&self) -> Result<(), EngineError> {
+        let mut disks = self.shared.store.recorded(&self.vm.id)?;
+        disks.retain(|resource| resource.role().persists());
+        if disks.is_empty() {
+            return Ok(());
+        }
+        let inventory = inventory(&self.shared).await?;
+        let is_there = |disk: &&Resource| inventory.iter().any(|seen| seen.key == disk.key());
+        match disks.iter().find(|disk| !is_there(disk)) {
+            Some(disk) => Err(EngineError::DiskLost {
+                name: self.vm.name.clone(),
+                path: PathBuf::from(disk.object()),
+            }),
             None => Ok(()),
         }
     }
@@ -68,7 +82,8 @@ impl VmTask {
         let phase = report.begin(Phase::HostSetup);
         let member = Member { ip: self.vm.identity.ip, nat: self.vm.spec.nat };
         self.shared.network.join(&report.id, &self.vm.id, member).await?;
-        let mut plan = self.plan(driver.as_ref(), &machine);
+        let rootfs_size = rootfs_size(self.vm.image.rootfs.clone()).await;
+        let mut plan = self.plan(driver.as_ref(), &machine, rootfs_size);
         let vmm = plan.pop().expect("a start plan ends with the VMM");
         self.set_up(plan, cancel, report, progress).await?;
         report.end(phase);
@@ -102,7 +117,7 @@ impl VmTask {
             }
             Err(SetupError::Host { source, undo }) => {
                 progress.undo.extend(undo);
-                Err(EngineError::Setup { name, source, undo: Vec::new() })
+                Err(EngineError::Setup { name, source })
             }
             Err(SetupError::Cancelled { undo }) => {
                 progress.undo.extend(undo);
@@ -153,40 +168,32 @@ impl VmTask {
         before: VmState,
         mut error: EngineError,
         progress: Progress,
-        report: &Reporter,
+        report: &mut Reporter,
     ) -> EngineError {
         let Progress { plan, added, undo: mut left } = progress;
-        keep_log(&self.shared.settings.layout, &self.current(), &mut error);
-        match self.shared.executor.revert(&report.id, plan, added).await {
-            Ok(more) => left.extend(more),
-            Err(error) => tracing::error!(op_id = %report.id, %error, "the undo broke off"),
+        if added.iter().any(|key| key.role() == Role::VmDir) {
+            keep_log(&self.shared.settings.layout, &self.current(), &mut error);
         }
-        match self.shared.network.leave(&report.id, &self.vm.id).await {
-            Ok(more) => left.extend(more),
-            Err(error) => tracing::error!(op_id = %report.id, %error, "the network's undo failed"),
-        }
+        left.extend(self.shared.executor.revert(&report.id, plan, added).await);
+        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await);
         self.monitor = None;
-        self.vm.last_error = Some(error.to_string());
+        self.vm.last_error = Some(chain(&error));
         let after = if left.is_empty() { before } else { VmState::Error };
+        report.leave_behind(left);
         if let Err(error) = self.enter(after) {
-            tracing::error!(op_id = %report.id, %error, "the state could not be saved");
-        }
-        if let EngineError::Setup { undo, .. } = &mut error {
-            *undo = left;
-        } else if !left.is_empty() {
-            let objects: Vec<&str> = left.iter().map(|left| left.object.as_str()).collect();
-            tracing::error!(op_id = %report.id, ?objects, "the undo left something");
+            tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
         }
         error
     }
 
     /// What the VM's own resources are.
-    fn plan(&self, driver: &dyn Driver, machine: &Machine) -> Vec<Resource> {
+    fn plan(&self, driver: &dyn Driver, machine: &Machine, rootfs_size: Bytes) -> Vec<Resource> {
         let launch = driver.launch(machine);
         let mut initrd_parts = vec![self.vm.image.initrd.clone()];
         initrd_parts.extend(self.shared.init_archive.iter().cloned());
         let facts = StartFacts {
             bridge: self.shared.network.bridge().name.clone(),
+            rootfs_size,
             initrd_parts,
             config_archive: Payload(render_config_archive(&self.guest_config())),
             vmm_program: launch.program,
@@ -243,11 +250,11 @@ impl VmTask {
         self.monitor = None;
         let recorded = self.shared.store.recorded(&self.vm.id)?;
         let had_run = recorded.iter().any(|resource| resource.role() == Role::VmDir);
-        let mut left = self.shared.executor.tear_down(&report.id, plan_stop(recorded)).await?;
-        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await?);
+        let mut left = self.shared.executor.tear_down(&report.id, plan_stop(recorded)).await;
+        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await);
         report.end(phase);
         let settled = if had_run { VmState::Stopped } else { VmState::Created };
-        self.settle(left, settled)
+        self.settle(left, settled, report)
     }
 
     /// Enters the state that a tear-down ends in.
@@ -255,36 +262,22 @@ impl VmTask {
         &mut self,
         left: Vec<LeftBehind>,
         state: VmState,
+        report: &mut Reporter,
     ) -> Result<(), EngineError> {
-        if left.is_empty() {
-            return self.enter(state);
-        }
-        let error = tear_down_error(&self.vm.name, left);
-        self.vm.last_error = Some(error.to_string());
+        let objects: Vec<String> = left.iter().map(|left| left.object.clone()).collect();
+        let mut left = left.into_iter();
+        let Some(first) = left.next() else { return self.enter(state) };
+        report.leave_behind(left.collect());
+        let name = self.vm.name.clone();
+        let error = EngineError::TearDown { name, source: first.error, objects };
+        self.vm.last_error = Some(chain(&error));
         self.enter(VmState::Error)?;
         Err(error)
     }
 }
 
-/// The error of a tear-down that left something.
-///
-/// # Panics
-///
-/// If nothing is left: a mistake in the program.
-pub(crate) fn tear_down_error(
-    name: &banger_core::vm_name::VmName,
-    mut left: Vec<LeftBehind>,
-) -> EngineError {
-    let first = &mut left.first_mut().expect("something is left").error;
-    let source = std::mem::replace(first, again(first));
-    EngineError::TearDown { name: name.clone(), source, left }
-}
-
-/// What stands in the list for the error that became the cause.
-fn again(error: &banger_host::HostError) -> banger_host::HostError {
-    banger_host::HostError::Refused {
-        action: "remove",
-        object: String::new(),
-        reason: error.to_string(),
-    }
+/// What the image's root file system measures; nothing for one that is not there, which the host
+/// will say.
+async fn rootfs_size(rootfs: PathBuf) -> Bytes {
+    blocking(move || Bytes(std::fs::metadata(rootfs).map_or(0, |metadata| metadata.len()))).await
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The longest line that is kept; the rest of a longer one is dropped.
 const LINE_MAX: usize = 4096;
+/// How much of what a running VM has said is read when it is taken up.
+const PAST_BYTES: u64 = 1 << 20;
 /// How much of the log's end is looked at for its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
 
@@ -27,9 +29,10 @@ impl Console {
         Self::from_offset(path, offset)
     }
 
-    /// Reads the whole log, as for a VM that runs already.
-    pub(crate) fn from_start(path: &Path) -> Self {
-        Self::from_offset(path, 0)
+    /// Reads the log's last mebibyte too, as for a VM that runs already.
+    pub(crate) fn with_past(path: &Path) -> Self {
+        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Self::from_offset(path, length.saturating_sub(PAST_BYTES))
     }
 
     fn from_offset(path: &Path, offset: u64) -> Self {
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn stages_are_followed_over_torn_reads_and_restarts() {
         let mut log = tempfile::NamedTempFile::new().unwrap();
-        let mut console = Console::from_start(log.path());
+        let mut console = Console::with_past(log.path());
         let mut say = |console: &mut Console, text: &str| {
             log.write_all(text.as_bytes()).unwrap();
             console.read().unwrap();

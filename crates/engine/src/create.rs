@@ -7,9 +7,10 @@ use crate::keys::host_key;
 use crate::operation::{Finished, Reporter};
 use crate::postmortem::keep_log;
 use crate::ready::wait_ready;
-use crate::shared::{Shared, entropy, new_op, now};
+use crate::shared::{Shared, entropy, now};
 use crate::store::Insert;
 use crate::task::{VmHandle, VmTask, Work};
+use banger_core::error::chain;
 use banger_core::id::VmId;
 use banger_core::net::{GuestIp, MacAddr};
 use banger_core::state::VmState;
@@ -37,7 +38,9 @@ pub(crate) async fn create(shared: Arc<Shared>, new: NewVm, report: Reporter) ->
         Err(error) => Err(error),
     };
     let result = match result {
-        Err(error) if leaves_nothing(&error) => Err(discard(&shared, &handle, error).await),
+        Err(error) if leaves_nothing(&error) => {
+            Err(discard(&shared, &handle, error, &mut report).await)
+        }
         other => other,
     };
     Ok((report, result))
@@ -50,13 +53,19 @@ fn leaves_nothing(error: &EngineError) -> bool {
 }
 
 /// Removes the VM whose creation failed; its raw output is kept apart.
-async fn discard(shared: &Shared, handle: &VmHandle, mut error: EngineError) -> EngineError {
+async fn discard(
+    shared: &Shared,
+    handle: &VmHandle,
+    mut error: EngineError,
+    report: &mut Reporter,
+) -> EngineError {
     keep_log(&shared.settings.layout, &handle.view(), &mut error);
-    let report = Reporter::new(new_op()).0;
-    match handle.ask(Work::Delete, report).await {
+    match handle.ask(Work::Delete, Reporter::new(report.id.clone()).0).await {
         Ok((_, Ok(_))) => {}
-        Ok((_, Err(undo))) => {
-            tracing::error!(error = &undo as &dyn std::error::Error, "the undo of a create failed");
+        Ok((undo, Err(why))) => {
+            tracing::error!(error = chain(&why), "the undo of a create failed");
+            report.note(format!("the undo is not complete: {}", chain(&why)));
+            report.leave_behind(undo.into_left());
         }
         Err(Gone) => tracing::debug!("another request has deleted the VM already"),
     }
@@ -101,7 +110,7 @@ fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> 
     }
     tracing::info!(vm_id = %vm.id, vm_name = %vm.name, ip = %vm.identity.ip, "created");
     let id = vm.id.clone();
-    let handle = VmTask::spawn(shared, vm, Vec::new(), None);
+    let handle = VmTask::spawn(shared, vm, None);
     vms.insert(id, handle.clone());
     drop(vms);
     shared.publish_host_keys();
@@ -145,6 +154,6 @@ fn allocate(shared: &Shared, taken: &[Vm]) -> Result<GuestIp, EngineError> {
     let subnet = shared.settings.bridge.subnet;
     subnet.allocate(|ip| ips.contains(&ip)).ok_or_else(|| EngineError::SubnetExhausted {
         subnet: subnet.to_string(),
-        count: ips.len(),
+        count: subnet.guests(),
     })
 }

@@ -54,7 +54,7 @@ pub enum EngineError {
         /// The subnet.
         subnet: String,
         /// How many guests it has room for.
-        count: usize,
+        count: u32,
     },
     /// There is no such image.
     #[error("there is no image called `{name}`")]
@@ -76,7 +76,16 @@ pub enum EngineError {
         /// Where the disk was.
         path: PathBuf,
     },
-    /// Putting things in place failed; what was added has been undone as far as `undo` says.
+    /// A delete has begun and did not end.
+    #[error("`{name}` is half deleted: cannot {} it", .request.verb())]
+    HalfDeleted {
+        /// The VM.
+        name: VmName,
+        /// What was asked.
+        request: Request,
+    },
+    /// Putting things in place failed. What was added has been undone, less what the operation's
+    /// error lists as left.
     #[error("could not prepare the host for `{name}`")]
     Setup {
         /// The VM.
@@ -84,8 +93,6 @@ pub enum EngineError {
         /// The first error.
         #[source]
         source: HostError,
-        /// What could not be undone.
-        undo: Vec<LeftBehind>,
     },
     /// The bridge or the nft table could not be put in place.
     #[error("could not prepare the network")]
@@ -95,15 +102,15 @@ pub enum EngineError {
         source: HostError,
     },
     /// Tear-down left something behind; it is tried again.
-    #[error("could not remove everything of `{name}`: {}", list(.left))]
+    #[error("could not remove everything of `{name}`: {} is left", list(.objects))]
     TearDown {
         /// The VM.
         name: VmName,
-        /// The first error.
+        /// Why the first of them is left.
         #[source]
         source: HostError,
-        /// All that is left.
-        left: Vec<LeftBehind>,
+        /// All that is left, by its names on the host.
+        objects: Vec<String>,
     },
     /// A question to the host failed.
     #[error("could not look at the host")]
@@ -224,9 +231,9 @@ pub struct LeftBehind {
     pub error: HostError,
 }
 
-fn list(left: &[LeftBehind]) -> String {
-    let objects: Vec<String> = left.iter().map(|left| format!("`{}`", left.object)).collect();
-    objects.join(", ")
+fn list(objects: &[String]) -> String {
+    let quoted: Vec<String> = objects.iter().map(|object| format!("`{object}`")).collect();
+    quoted.join(", ")
 }
 
 impl EngineError {
@@ -265,7 +272,7 @@ impl Explain for EngineError {
             Self::Reference(RefError::Ambiguous { .. }) => ErrorCode::AmbiguousReference,
             Self::NameTaken { .. } => ErrorCode::NameTaken,
             Self::Spec(_) | Self::Signal(_) | Self::Simulated { .. } => ErrorCode::InvalidRequest,
-            Self::WrongState { .. } => ErrorCode::WrongState,
+            Self::WrongState { .. } | Self::HalfDeleted { .. } => ErrorCode::WrongState,
             Self::Interrupted { .. } | Self::Gone | Self::ShuttingDown => ErrorCode::Interrupted,
             Self::SubnetExhausted { .. } => ErrorCode::SubnetExhausted,
             Self::UnknownImage { .. } => ErrorCode::ImageUnusable,
@@ -286,6 +293,11 @@ impl Explain for EngineError {
             },
             Self::NoGuestInit { .. } => ErrorCode::MissingDependency,
             Self::NewerStore { .. } => ErrorCode::VersionMismatch,
+            Self::Store { source, .. }
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+            {
+                ErrorCode::NoSpace
+            }
             Self::Store { .. } | Self::Damaged { .. } | Self::Key(_) | Self::Entropy(_) => {
                 ErrorCode::Internal
             }
@@ -315,13 +327,16 @@ impl Explain for EngineError {
             Self::UnknownImage { .. } => vec!["`banger image list` shows all images".to_owned()],
             Self::Bundle(source) => source.hints(),
             Self::Build(source) => source.hints(),
-            Self::Setup { source, undo, .. } => {
-                let mut hints = source.hints();
-                hints.extend(undo.iter().map(|left| {
-                    format!("`{}` is left and will be removed at the next start", left.object)
-                }));
-                hints
+            Self::HalfDeleted { name, .. } => {
+                vec![format!("finish it with `banger vm delete {name}`")]
             }
+            Self::Store { .. } if self.code() == ErrorCode::NoSpace => {
+                vec!["free some room on the file system that holds the state directory".to_owned()]
+            }
+            Self::Damaged { what, .. } => {
+                vec![format!("put back a copy of `state.db` from before `{what}` was damaged")]
+            }
+            Self::Setup { source, .. } => source.hints(),
             Self::TearDown { source, .. } => {
                 let mut hints = source.hints();
                 hints.push("the daemon tries again at its next start".to_owned());
@@ -371,11 +386,14 @@ pub struct OperationError {
     pub op_id: OpId,
     /// Why.
     pub error: EngineError,
+    /// What the undo or the tear-down could not remove, less what is the error's own cause. It is
+    /// tried again at the next daemon start.
+    pub left: Vec<LeftBehind>,
 }
 
 impl OperationError {
     /// The operation's task went away without an end: the daemon is ending.
     pub(crate) fn broken_off(op_id: OpId) -> Self {
-        Self { op_id, error: EngineError::ShuttingDown }
+        Self { op_id, error: EngineError::ShuttingDown, left: Vec::new() }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::error::{EngineError, LeftBehind};
 use crate::store::Store;
+use banger_core::error::chain;
 use banger_core::id::OpId;
 use banger_core::resource::{Resource, ResourceKey};
 use banger_host::{Change, Host, HostError};
@@ -54,63 +55,44 @@ impl Executor {
         cancel: &CancellationToken,
     ) -> Result<Vec<ResourceKey>, SetupError> {
         let added = self.store.enter(op, plan).map_err(SetupError::Ledger)?;
-        for (done, resource) in plan.iter().enumerate() {
-            let result = if cancel.is_cancelled() {
-                Err(None)
-            } else {
-                self.ensure(op, resource).map_err(Some)
-            };
-            if let Err(error) = result {
-                // The resource that failed may be there in part, so it is removed too.
-                let (tried, untried) = plan.split_at((done + 1).min(plan.len()));
-                let undo = self.undo(op, &added, tried, untried)?;
-                return Err(match error {
-                    Some(source) => SetupError::Host { source, undo },
-                    None => SetupError::Cancelled { undo },
-                });
+        for resource in plan {
+            if cancel.is_cancelled() {
+                return Err(SetupError::Cancelled { undo: self.undo(op, plan, &added) });
+            }
+            if let Err(source) = self.ensure(op, resource) {
+                return Err(SetupError::Host { source, undo: self.undo(op, plan, &added) });
             }
         }
         Ok(added)
     }
 
-    fn undo(
-        &self,
-        op: &OpId,
-        added: &[ResourceKey],
-        tried: &[Resource],
-        untried: &[Resource],
-    ) -> Result<Vec<LeftBehind>, SetupError> {
+    /// Removes what an operation added, newest first. What it did not come to is not there, and
+    /// removing that succeeds.
+    fn undo(&self, op: &OpId, plan: &[Resource], added: &[ResourceKey]) -> Vec<LeftBehind> {
         let is_ours = |resource: &&Resource| added.contains(&resource.key());
-        let never: Vec<ResourceKey> = untried.iter().filter(is_ours).map(Resource::key).collect();
-        self.store.strike(&never).map_err(SetupError::Ledger)?;
-        let plan: Vec<Resource> = tried.iter().rev().filter(is_ours).cloned().collect();
-        self.tear_down_now(op, &plan).map_err(SetupError::Ledger)
+        let plan: Vec<Resource> = plan.iter().rev().filter(is_ours).cloned().collect();
+        self.tear_down_now(op, &plan)
     }
 
     /// Removes what a failed operation added, newest first.
     pub(crate) async fn revert(
         &self,
         op: &OpId,
-        mut plan: Vec<Resource>,
+        plan: Vec<Resource>,
         added: Vec<ResourceKey>,
-    ) -> Result<Vec<LeftBehind>, EngineError> {
-        plan.retain(|resource| added.contains(&resource.key()));
-        plan.reverse();
-        self.tear_down(op, plan).await
+    ) -> Vec<LeftBehind> {
+        let (this, op) = (self.clone(), op.clone());
+        blocking(move || this.undo(&op, &plan, &added)).await
     }
 
     /// Removes all resources, in order, whatever fails. Returns what is left. A directory of a VM
     /// stays when anything else of that VM does.
-    pub(crate) async fn tear_down(
-        &self,
-        op: &OpId,
-        plan: Vec<Resource>,
-    ) -> Result<Vec<LeftBehind>, EngineError> {
+    pub(crate) async fn tear_down(&self, op: &OpId, plan: Vec<Resource>) -> Vec<LeftBehind> {
         let (this, op) = (self.clone(), op.clone());
         blocking(move || this.tear_down_now(&op, &plan)).await
     }
 
-    fn tear_down_now(&self, op: &OpId, plan: &[Resource]) -> Result<Vec<LeftBehind>, EngineError> {
+    fn tear_down_now(&self, op: &OpId, plan: &[Resource]) -> Vec<LeftBehind> {
         let mut left = Vec::new();
         let mut gone = Vec::new();
         for resource in plan {
@@ -128,8 +110,12 @@ impl Executor {
                 }
             }
         }
-        self.store.strike(&gone)?;
-        Ok(left)
+        // A row without its object names what may be there, and harms nobody; the next daemon
+        // start strikes it.
+        if let Err(error) = self.store.strike(&gone) {
+            tracing::error!(op_id = %op, error = chain(&error), "rows of removed objects remain");
+        }
+        left
     }
 
     fn ensure(&self, op: &OpId, resource: &Resource) -> Result<(), HostError> {
@@ -161,7 +147,8 @@ fn log(
             tracing::debug!(op_id = %op, %key, object, ?change, elapsed_us, "{verb}");
         }
         Err(error) => {
-            tracing::debug!(op_id = %op, %key, object, %error, elapsed_us, "{verb} failed");
+            let error = chain(error);
+            tracing::debug!(op_id = %op, %key, object, error, elapsed_us, "{verb} failed");
         }
     }
 }
@@ -172,7 +159,8 @@ fn log(
 ///
 /// If the work panics, which is a defect: it is passed on.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

@@ -39,4 +39,4 @@ pub use error::{EngineError, LeftBehind, OperationError};
 pub use operation::{Operation, Outcome, Phase, Progress};
 pub use reach::{Reach, TcpReach};
 pub use settings::{Images, Ports, Settings};
-pub use view::{SshAccess, Usage, VmView};
+pub use view::{LastEnd, SshAccess, Usage, VmView};

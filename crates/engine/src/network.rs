@@ -2,9 +2,11 @@
 
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{Executor, SetupError};
+use banger_core::error::chain;
 use banger_core::id::{OpId, VmId};
 use banger_core::names::Layout;
 use banger_core::plan::{BridgeSpec, Member, NetworkPlan, plan_network};
+use banger_core::resource::ResourceKey;
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -47,13 +49,28 @@ impl Network {
     }
 
     /// Takes the VM out. The network goes with its last member.
-    pub(crate) async fn leave(&self, op: &OpId, vm: &VmId) -> Result<Vec<LeftBehind>, EngineError> {
+    ///
+    /// What is returned is left of the shared network, or still lists the VM.
+    pub(crate) async fn leave(&self, op: &OpId, vm: &VmId) -> Vec<LeftBehind> {
         let mut members = self.members.lock().await;
         members.remove(vm);
         let all: Vec<Member> = members.values().copied().collect();
         match plan_network(&self.layout, &self.bridge, &all) {
             NetworkPlan::Remove(plan) => self.executor.tear_down(op, plan).await,
-            NetworkPlan::Ensure(_) => self.apply(op, &members).await.map(|()| Vec::new()),
+            NetworkPlan::Ensure(plan) => {
+                match self.executor.set_up(op, plan, &CancellationToken::new()).await {
+                    Err(SetupError::Host { source, .. }) => vec![LeftBehind {
+                        key: ResourceKey::NAT_TABLE,
+                        object: self.layout.nat_table().to_string(),
+                        error: source,
+                    }],
+                    Err(SetupError::Ledger(error)) => {
+                        tracing::error!(op_id = %op, error = chain(&error), "no row for the network");
+                        Vec::new()
+                    }
+                    Ok(_) | Err(SetupError::Cancelled { .. }) => Vec::new(),
+                }
+            }
         }
     }
 
@@ -81,7 +98,7 @@ impl Network {
                 }
             }
             NetworkPlan::Remove(plan) => {
-                let left = self.executor.tear_down(op, plan).await?;
+                let left = self.executor.tear_down(op, plan).await;
                 match left.into_iter().next() {
                     Some(left) => Err(EngineError::Network { source: left.error }),
                     None => Ok(()),

@@ -1,6 +1,6 @@
 //! Operations: what a request or a background task does, as its asker sees it.
 
-use crate::error::{EngineError, OperationError};
+use crate::error::{EngineError, LeftBehind, OperationError};
 use crate::view::VmView;
 use banger_core::id::OpId;
 use std::fmt;
@@ -101,13 +101,15 @@ pub(crate) struct Reporter {
     sender: mpsc::UnboundedSender<Progress>,
     timings: Vec<(Phase, Duration)>,
     notes: Vec<String>,
+    left: Vec<LeftBehind>,
 }
 
 impl Reporter {
     /// Both ends of a new operation.
     pub(crate) fn new(id: OpId) -> (Self, Operation) {
         let (sender, progress) = mpsc::unbounded_channel();
-        let reporter = Self { id: id.clone(), sender, timings: Vec::new(), notes: Vec::new() };
+        let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
+        let reporter = Self { id: id.clone(), sender, timings, notes, left };
         (reporter, Operation { id, progress })
     }
 
@@ -137,6 +139,16 @@ impl Reporter {
         self.send(Progress::Note(note));
     }
 
+    /// Remembers what could not be removed, for the error that the operation ends with.
+    pub(crate) fn leave_behind(&mut self, left: Vec<LeftBehind>) {
+        self.left.extend(left);
+    }
+
+    /// What could not be removed so far.
+    pub(crate) fn into_left(self) -> Vec<LeftBehind> {
+        self.left
+    }
+
     /// Ends the operation well.
     pub(crate) fn finish(self, Finished { vm, changed }: Finished) {
         let (timings, notes) = (self.timings.clone(), self.notes.clone());
@@ -145,7 +157,7 @@ impl Reporter {
 
     /// Ends the operation badly.
     pub(crate) fn fail(self, error: EngineError) {
-        self.closer().fail(error);
+        self.closer().end(OperationError { op_id: self.id, error, left: self.left });
     }
 
     /// What can end the operation when this reporter is gone.
@@ -164,8 +176,12 @@ pub(crate) struct Closer {
 impl Closer {
     /// Ends the operation badly. Nobody has to be listening.
     pub(crate) fn fail(self, error: EngineError) {
-        let failed = Box::new(OperationError { op_id: self.id, error });
-        if let Err(unheard) = self.sender.send(Progress::Failed(failed)) {
+        let failed = OperationError { op_id: self.id.clone(), error, left: Vec::new() };
+        self.end(failed);
+    }
+
+    fn end(self, failed: OperationError) {
+        if let Err(unheard) = self.sender.send(Progress::Failed(Box::new(failed))) {
             tracing::trace!(?unheard, "nobody listens");
         }
     }

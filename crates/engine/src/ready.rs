@@ -5,7 +5,7 @@ use crate::engine::StartOptions;
 use crate::error::EngineError;
 use crate::operation::{Finished, Phase, Reporter};
 use crate::task::VmHandle;
-use crate::view::VmView;
+use crate::view::{LastEnd, VmView};
 use banger_core::state::{Readiness, Request, VmState};
 use tokio::time::{Instant, timeout_at};
 
@@ -55,7 +55,9 @@ async fn wait_for(
             });
         }
     };
-    Err(match view.vm.last_error.clone() {
+    let by_itself = view.last_end == Some(LastEnd::ByItself);
+    let in_order = || "the guest shut itself down".to_owned();
+    Err(match by_itself.then(|| view.vm.last_error.clone().unwrap_or_else(in_order)) {
         Some(reason) => EngineError::GuestFailed {
             name: view.vm.name,
             reason,

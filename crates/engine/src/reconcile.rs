@@ -9,6 +9,7 @@ use crate::monitor::{Monitor, Subject};
 use crate::operation::Reporter;
 use crate::shared::{Shared, new_op, now};
 use crate::task::{VmTask, Work};
+use banger_core::error::chain;
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
 use banger_core::plan::{Member, plan_delete, plan_stop};
@@ -17,7 +18,6 @@ use banger_core::state::VmState;
 use banger_core::vm::Vm;
 use banger_vmm::MachineStatus;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let op = new_op();
     let vms = shared.store.load_vms()?;
+    let present: BTreeSet<ResourceKey> =
+        inventory(shared).await?.into_iter().map(|observed| observed.key).collect();
     let mut settled = Vec::new();
     for vm in vms {
-        if let Some(vm) = settle(shared, &op, vm).await? {
-            settled.push(vm);
-        }
+        settled.extend(settle_or_mark(shared, &op, vm, &present).await?);
     }
     let members: BTreeMap<VmId, Member> = settled
         .iter()
@@ -43,9 +43,9 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
         tracing::error!(op_id = %op, error = &error as &dyn std::error::Error, "no network");
     }
     remove_orphans(shared, &op, &settled).await?;
-    let lost = compare(shared, &op).await?;
+    remove_leaks(shared, &op).await?;
     for settled in settled {
-        take_up(shared, settled, &lost)?;
+        take_up(shared, settled)?;
     }
     shared.publish_host_keys();
     Ok(())
@@ -60,11 +60,29 @@ struct Settled {
     stopping: bool,
 }
 
+/// Settles one VM. What goes wrong with it is its own: the others are served all the same.
+async fn settle_or_mark(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    mut vm: Vm,
+    present: &BTreeSet<ResourceKey>,
+) -> Result<Option<Settled>, EngineError> {
+    match settle(shared, op, vm.clone(), present).await {
+        Ok(settled) => Ok(settled),
+        Err(error) => {
+            tracing::error!(op_id = %op, vm_id = %vm.id, error = chain(&error), "not settled");
+            change(shared, &mut vm, VmState::Error, Some(chain(&error)))?;
+            Ok(Some(Settled { vm, running: None, stopping: false }))
+        }
+    }
+}
+
 /// Brings one VM into a state that holds; `None` if it was being deleted and now is.
 async fn settle(
     shared: &Arc<Shared>,
     op: &OpId,
     mut vm: Vm,
+    present: &BTreeSet<ResourceKey>,
 ) -> Result<Option<Settled>, EngineError> {
     let recorded = shared.store.recorded(&vm.id)?;
     if vm.deleting {
@@ -84,11 +102,17 @@ async fn settle(
         VmState::Running => Some("the VMM ended while no daemon was watching".to_owned()),
         _ => vm.last_error.clone(),
     };
-    let left = shared.executor.tear_down(op, plan_stop(recorded)).await?;
+    if vm.state == VmState::Starting {
+        // The rows are written before the disks are made: those it did not come to were never.
+        let never = |key: &ResourceKey| key.role().persists() && !present.contains(key);
+        let keys: Vec<ResourceKey> = recorded.iter().map(Resource::key).filter(never).collect();
+        shared.store.strike(&keys)?;
+    }
+    let left = shared.executor.tear_down(op, plan_stop(recorded)).await;
     match left.first() {
         None => change(shared, &mut vm, VmState::Stopped, why)?,
         Some(first) => {
-            let why = format!("`{}` could not be removed: {}", first.object, first.error);
+            let why = format!("`{}` could not be removed: {}", first.object, chain(&first.error));
             change(shared, &mut vm, VmState::Error, Some(why))?;
         }
     }
@@ -115,13 +139,13 @@ async fn finish_delete(
     mut vm: Vm,
     recorded: Vec<Resource>,
 ) -> Result<Option<Settled>, EngineError> {
-    let left = shared.executor.tear_down(op, plan_delete(recorded)).await?;
+    let left = shared.executor.tear_down(op, plan_delete(recorded)).await;
     let Some(first) = left.first() else {
         tracing::info!(op_id = %op, vm_id = %vm.id, vm_name = %vm.name, "its delete is finished");
         shared.store.remove_vm(&vm.id)?;
         return Ok(None);
     };
-    let why = format!("`{}` could not be removed: {}", first.object, first.error);
+    let why = format!("`{}` could not be removed: {}", first.object, chain(&first.error));
     change(shared, &mut vm, VmState::Error, Some(why))?;
     Ok(Some(Settled { vm, running: None, stopping: false }))
 }
@@ -159,17 +183,17 @@ async fn remove_orphans(
     let known: BTreeSet<&VmId> = settled.iter().map(|settled| &settled.vm.id).collect();
     let mut orphans = shared.store.ledger()?;
     orphans.retain(|resource| resource.vm().is_some_and(|vm| !known.contains(vm)));
-    for left in shared.executor.tear_down(op, plan_delete(orphans)).await? {
-        tracing::error!(op_id = %op, object = left.object, error = %left.error, "still there");
+    for left in shared.executor.tear_down(op, plan_delete(orphans)).await {
+        tracing::error!(op_id = %op, object = left.object, error = chain(&left.error), "still there");
     }
     Ok(())
 }
 
-/// Removes leaks and returns the keys of disks that are gone.
+/// Removes what is on the host and not in the ledger.
 ///
 /// A leaked disk is reported and stays: it can only come from records that were lost, and it may be
 /// all that is left of somebody's work.
-async fn compare(shared: &Arc<Shared>, op: &OpId) -> Result<BTreeSet<ResourceKey>, EngineError> {
+async fn remove_leaks(shared: &Arc<Shared>, op: &OpId) -> Result<(), EngineError> {
     let ledger: Vec<ResourceKey> = shared.store.ledger()?.iter().map(Resource::key).collect();
     let audit = Audit::new(&ledger, &inventory(shared).await?);
     let (kept, leaked): (Vec<_>, Vec<_>) =
@@ -182,31 +206,20 @@ async fn compare(shared: &Arc<Shared>, op: &OpId) -> Result<BTreeSet<ResourceKey
     for resource in &plan {
         tracing::warn!(op_id = %op, key = %resource.key(), object = resource.object(), "leaked");
     }
-    for left in shared.executor.tear_down(op, plan_delete(plan)).await? {
-        tracing::error!(op_id = %op, object = left.object, error = %left.error, "still there");
+    for left in shared.executor.tear_down(op, plan_delete(plan)).await {
+        tracing::error!(op_id = %op, object = left.object, error = chain(&left.error), "still there");
     }
-    Ok(audit.missing.into_iter().filter(|key| key.role().persists()).collect())
+    Ok(())
 }
 
 /// Starts a VM's task, watching its VMM if it runs.
-fn take_up(
-    shared: &Arc<Shared>,
-    settled: Settled,
-    missing: &BTreeSet<ResourceKey>,
-) -> Result<(), EngineError> {
+fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
     let Settled { vm, running, stopping } = settled;
-    let lost: Vec<PathBuf> = shared
-        .store
-        .recorded(&vm.id)?
-        .iter()
-        .filter(|resource| missing.contains(&resource.key()))
-        .map(|resource| PathBuf::from(resource.object()))
-        .collect();
     let adopted = match running {
         Some((process, pid)) => {
             let exited = shared.ports.processes.exited(&process)?;
             let subject = Subject {
-                console: Console::from_start(&process.stdout),
+                console: Console::with_past(&process.stdout),
                 ip: vm.identity.ip,
                 reach: Arc::clone(&shared.ports.reach),
             };
@@ -215,7 +228,7 @@ fn take_up(
         None => None,
     };
     let id = vm.id.clone();
-    let handle = VmTask::spawn(shared, vm, lost, adopted);
+    let handle = VmTask::spawn(shared, vm, adopted);
     shared.vms().insert(id, handle.clone());
     if stopping {
         let report = Reporter::new(new_op()).0;

@@ -5,6 +5,7 @@ use crate::executor::blocking;
 use crate::monitor::{Ended, Sign};
 use crate::operation::{Phase, Reporter};
 use crate::task::VmTask;
+use banger_core::error::chain;
 use banger_core::plan::plan_delete;
 use banger_core::resource::{Observed, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::VmState;
@@ -65,7 +66,7 @@ impl VmTask {
                     format!("the guest did not end within {} s", timeout.as_secs())
                 }
             },
-            Err(error) => format!("it could not be asked to end: {error}"),
+            Err(error) => format!("it could not be asked to end: {}", chain(&error)),
         };
         self.signal(Signal::KILL).await?;
         if timeout_at(Instant::now() + KILL_LIMIT, self.exit()).await.is_err() {
@@ -106,10 +107,10 @@ impl VmTask {
         let phase = report.begin(Phase::TearDown);
         self.monitor = None;
         let recorded = self.shared.store.recorded(&self.vm.id)?;
-        let mut left = self.shared.executor.tear_down(&report.id, plan_delete(recorded)).await?;
-        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await?);
+        let mut left = self.shared.executor.tear_down(&report.id, plan_delete(recorded)).await;
+        left.extend(self.shared.network.leave(&report.id, &self.vm.id).await);
         report.end(phase);
-        self.settle(left, VmState::Stopped)?;
+        self.settle(left, VmState::Stopped, report)?;
         self.shared.store.remove_vm(&self.vm.id)
     }
 
@@ -131,13 +132,12 @@ impl VmTask {
         }
     }
 
-    /// Waits for the VMM's end; at once if nothing is watched. Signs of readiness on the way no
-    /// longer matter.
+    /// Waits for the VMM's end; at once if nothing is watched.
     async fn exit(&mut self) -> Option<Ended> {
-        let monitor = self.monitor.as_mut()?;
         loop {
-            if let Sign::Exited(ended) = monitor.next().await {
-                return Some(ended);
+            match self.monitor.as_mut()?.next().await {
+                Sign::Exited(ended) => return Some(ended),
+                Sign::Ready(readiness) => self.enter_readiness(readiness),
             }
         }
     }

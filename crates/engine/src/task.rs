@@ -9,18 +9,20 @@ use crate::error::EngineError;
 use crate::monitor::{Ended, Monitor, Sign};
 use crate::operation::{Finished, Reporter};
 use crate::shared::{Shared, new_op, now};
-use crate::view::VmView;
+use crate::view::{LastEnd, VmView};
+use banger_core::error::chain;
 use banger_core::names::VmPaths;
 use banger_core::plan::Member;
 use banger_core::spec::SpecChange;
 use banger_core::state::{Decision, Readiness, Request, VmState, decide};
-use banger_core::vm::Vm;
+use banger_core::vm::{OverlayMethod, Vm};
 use banger_host::Signal;
-use std::path::PathBuf;
+use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// What a task is told to do.
 #[derive(Debug)]
@@ -104,8 +106,7 @@ pub(crate) struct VmTask {
     pub(crate) monitor: Option<Monitor>,
     readiness: Readiness,
     pid: Option<u32>,
-    /// Disks that the ledger has and the host had not, when the daemon started.
-    pub(crate) lost: Vec<PathBuf>,
+    last_end: Option<LastEnd>,
     view: watch::Sender<VmView>,
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -118,16 +119,11 @@ enum After {
 
 impl VmTask {
     /// Starts the task of a VM and returns the handle on it.
-    pub(crate) fn spawn(
-        shared: &Arc<Shared>,
-        vm: Vm,
-        lost: Vec<PathBuf>,
-        adopted: Option<(Monitor, u32)>,
-    ) -> VmHandle {
+    pub(crate) fn spawn(shared: &Arc<Shared>, vm: Vm, adopted: Option<(Monitor, u32)>) -> VmHandle {
         let paths = shared.settings.layout.vm(&vm.id);
         let (monitor, pid) = adopted.unzip();
         let readiness = if monitor.is_some() { Readiness::Vmm } else { Readiness::None };
-        let first = VmView { vm: vm.clone(), readiness, pid, paths: paths.clone() };
+        let first = VmView { vm: vm.clone(), readiness, pid, last_end: None, paths: paths.clone() };
         let (sender, view) = watch::channel(first);
         let (commands, receiver) = mpsc::channel(8);
         let cancel = Arc::new(Mutex::new(CancellationToken::new()));
@@ -138,7 +134,7 @@ impl VmTask {
             monitor,
             readiness,
             pid,
-            lost,
+            last_end: None,
             view: sender,
             cancel: Arc::clone(&cancel),
         };
@@ -159,10 +155,10 @@ impl VmTask {
                 biased;
                 () = closing.cancelled() => return,
                 // Boxed, so that a task that waits does not hold the room for its busiest moment.
-                sign = sign => Box::pin(self.take_sign(sign)).await,
+                sign = sign => self.take_sign(sign).boxed().await,
                 command = commands.recv() => {
                     let Some(command) = command else { return };
-                    if let After::Deleted = Box::pin(self.execute(command)).await {
+                    if let After::Deleted = self.execute(command).boxed().await {
                         return;
                     }
                 }
@@ -173,7 +169,11 @@ impl VmTask {
     async fn execute(&mut self, command: Command) -> After {
         let Command { work, mut report, reply } = command;
         let is_delete = matches!(work, Work::Delete);
-        let result = self.perform(work, &mut report).await;
+        let span = tracing::info_span!(
+            "work", op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name
+        );
+        let result = self.perform(work, &mut report).instrument(span).await;
+        self.settle_after(&result, &report);
         let deleted = is_delete && result.is_ok();
         let finished =
             result.map(|changed| Finished { vm: (!deleted).then(|| self.current()), changed });
@@ -187,9 +187,26 @@ impl VmTask {
         if deleted { After::Deleted } else { After::Exists }
     }
 
+    /// Whatever a command met, the state is settled when it is over.
+    fn settle_after(&mut self, result: &Result<bool, EngineError>, report: &Reporter) {
+        if !matches!(self.vm.state, VmState::Starting | VmState::Stopping) {
+            return;
+        }
+        let deleted = self.vm.deleting && result.is_ok();
+        if let (Err(error), false) = (result, deleted) {
+            self.vm.last_error = Some(chain(error));
+            if let Err(error) = self.enter(VmState::Error) {
+                tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
+            }
+        }
+    }
+
     /// Carries out one command; says whether anything was done.
     async fn perform(&mut self, work: Work, report: &mut Reporter) -> Result<bool, EngineError> {
         let request = work.request();
+        if self.vm.deleting && request != Request::Delete {
+            return Err(EngineError::HalfDeleted { name: self.vm.name.clone(), request });
+        }
         match decide(self.vm.state, request) {
             Decision::Do => {}
             Decision::Already => return Ok(false),
@@ -225,6 +242,7 @@ impl VmTask {
         }
         let running = self.vm.state == VmState::Running;
         let nat_changed = spec.nat != self.vm.spec.nat;
+        let grown = spec.overlay != self.vm.spec.overlay;
         let only_nat = banger_core::spec::VmSpec { nat: spec.nat, ..self.vm.spec.clone() } == spec;
         if running && nat_changed {
             let member = Member { ip: self.vm.identity.ip, nat: spec.nat };
@@ -235,35 +253,44 @@ impl VmTask {
         if running && !only_nat {
             report.note(format!("the new sizes take effect when `{}` starts again", self.vm.name));
         }
+        if grown && self.vm.overlay == OverlayMethod::DmSnapshot {
+            report.note("a root disk over a dm-snapshot keeps the size of its image".to_owned());
+        }
         Ok(true)
     }
 
     async fn take_sign(&mut self, sign: Sign) {
         match sign {
-            Sign::Ready(readiness) => {
-                self.readiness = readiness;
-                tracing::info!(vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready");
-                self.publish();
-            }
+            Sign::Ready(readiness) => self.enter_readiness(readiness),
             Sign::Exited(ended) => self.ended_by_itself(&ended).await,
         }
+    }
+
+    /// The guest has come this far.
+    pub(crate) fn enter_readiness(&mut self, readiness: Readiness) {
+        self.readiness = readiness;
+        tracing::info!(vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready");
+        self.publish();
     }
 
     /// The VMM has ended and nobody asked for it.
     async fn ended_by_itself(&mut self, ended: &Ended) {
         let mut report = Reporter::new(new_op()).0;
         self.vm.last_error = self.reason(ended);
+        self.last_end = Some(LastEnd::ByItself);
         tracing::warn!(
             op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
             exit = %ended.exit, reason = self.vm.last_error, "the VM has ended by itself"
         );
         self.monitor = None;
         if let Err(error) = self.enter(VmState::Stopping) {
-            tracing::error!(op_id = %report.id, %error, "the state could not be saved");
+            tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
         }
-        if let Err(error) = self.finish_stop(&mut report).await {
-            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, %error, "clean-up failed");
+        let result = self.finish_stop(&mut report).await.map(|()| true);
+        if let Err(error) = &result {
+            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, error = chain(error), "clean-up failed");
         }
+        self.settle_after(&result, &report);
     }
 
     /// Why the VM ended, or `None` where the guest ended it in good order.
@@ -293,6 +320,7 @@ impl VmTask {
             vm: self.vm.clone(),
             readiness: self.readiness,
             pid: self.pid,
+            last_end: self.last_end,
             paths: self.paths.clone(),
         }
     }
@@ -314,6 +342,7 @@ impl VmTask {
         pid: Option<u32>,
     ) -> Result<(), EngineError> {
         (self.monitor, self.readiness, self.pid) = (Some(monitor), Readiness::Vmm, pid);
+        self.last_end = None;
         self.vm.last_error = None;
         self.enter(VmState::Running)
     }

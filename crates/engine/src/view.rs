@@ -17,8 +17,17 @@ pub struct VmView {
     pub readiness: Readiness,
     /// The VMM's process while it runs.
     pub pid: Option<u32>,
+    /// How it came to its last end since the daemon started, if it had one that nobody asked for.
+    pub last_end: Option<LastEnd>,
     /// Where its files are.
     pub paths: VmPaths,
+}
+
+/// How a VM came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastEnd {
+    /// Nobody had asked for it: the guest shut down, or the VMM died.
+    ByItself,
 }
 
 /// What a VM uses.

@@ -63,7 +63,8 @@ impl Rest {
 
 /// The operation's task went away without an end: the daemon is ending.
 fn broken_off(id: &OpId) -> Problem {
-    let error = OperationError { op_id: id.clone(), error: EngineError::ShuttingDown };
+    let (error, left) = (EngineError::ShuttingDown, Vec::new());
+    let error = OperationError { op_id: id.clone(), error, left };
     Problem::from(&error)
 }
 
@@ -156,7 +157,9 @@ mod tests {
         let (sender, operation) = operation();
         let error = EngineError::NameTaken { name: "otter".parse().unwrap() };
         let op_id = operation.id.clone();
-        sender.send(Progress::Failed(Box::new(OperationError { op_id, error }))).unwrap();
+        sender
+            .send(Progress::Failed(Box::new(OperationError { op_id, error, left: Vec::new() })))
+            .unwrap();
         let response = answer(operation).await;
         assert_eq!(response.status(), StatusCode::CONFLICT);
         assert!(text(response).await.contains("\"name_taken\""));
@@ -169,7 +172,9 @@ mod tests {
         let response = answer(operation).await;
         assert_eq!(response.status(), StatusCode::OK);
         let error = EngineError::NameTaken { name: "otter".parse().unwrap() };
-        sender.send(Progress::Failed(Box::new(OperationError { op_id, error }))).unwrap();
+        sender
+            .send(Progress::Failed(Box::new(OperationError { op_id, error, left: Vec::new() })))
+            .unwrap();
         let text = text(response).await;
         let events: Vec<&str> = text.lines().collect();
         assert!(events[0].contains("accepted") && events[1].contains("failed"), "{text}");

@@ -11,6 +11,7 @@ use banger_core::names::LayoutError;
 use banger_engine::EngineError;
 use banger_host::HostError;
 use std::io;
+use std::path::PathBuf;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,18 @@ pub enum StartError {
     /// Something is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
+    /// A simulation of VMs that are real would take their records for its own.
+    #[error("`{}` has the records of real VMs, and a simulation needs a directory of its own", .state_dir.display())]
+    RealState {
+        /// The state directory.
+        state_dir: PathBuf,
+    },
+    /// The VMs of a simulation are not on this host.
+    #[error("`{}` has the records of a simulation", .state_dir.display())]
+    SimulatedState {
+        /// The state directory.
+        state_dir: PathBuf,
+    },
     /// The simulator cannot be opened.
     #[error("could not open the simulated host")]
     Simulator(#[from] HostError),
@@ -64,7 +77,10 @@ fn code_of_io(source: &io::Error) -> ErrorCode {
 impl Explain for StartError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Dirs(_) | Self::Layout(_) => ErrorCode::InvalidConfig,
+            Self::Dirs(_)
+            | Self::Layout(_)
+            | Self::RealState { .. }
+            | Self::SimulatedState { .. } => ErrorCode::InvalidConfig,
             Self::Config(error) => error.code(),
             Self::Place(error) => error.code(),
             Self::Lock(error) => error.code(),
@@ -78,6 +94,10 @@ impl Explain for StartError {
 
     fn hints(&self) -> Vec<String> {
         match self {
+            Self::Dirs(error) => error.hints(),
+            Self::RealState { .. } | Self::SimulatedState { .. } => {
+                vec!["set `BANGER_STATE_DIR` to another directory".to_owned()]
+            }
             Self::Config(error) => error.hints(),
             Self::Place(error) => error.hints(),
             Self::Lock(error) => error.hints(),
@@ -126,7 +146,8 @@ impl Explain for LockError {
         match self {
             Self::Held { .. } => vec![
                 "`banger daemon stop` ends it; VMs go on running".to_owned(),
-                "set `BANGER_STATE_DIR` for a daemon of its own".to_owned(),
+                "set `BANGER_STATE_DIR` and `BANGER_RUNTIME_DIR` for a daemon of its own"
+                    .to_owned(),
             ],
             Self::File { .. } => Vec::new(),
         }

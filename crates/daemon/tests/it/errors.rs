@@ -154,6 +154,7 @@ async fn a_wrong_body_is_refused_in_words() {
 
     PATCH /v1/vms/otter {work_disk:1024}
       400 invalid_request: the work disk cannot shrink from 8 GiB to 1 GiB
+      hint: disks only grow: give a larger size, or make a new VM
     ");
 }
 

@@ -20,7 +20,7 @@ async fn a_second_daemon_is_refused_and_told_the_pid_of_the_first() {
     exit code 1
     error: a daemon runs (pid <pid>) for `<dir>/s` already
     hint: `banger daemon stop` ends it; VMs go on running
-    hint: set `BANGER_STATE_DIR` for a daemon of its own
+    hint: set `BANGER_STATE_DIR` and `BANGER_RUNTIME_DIR` for a daemon of its own
     ");
     assert_eq!(first.pid().await, pid, "the first goes on");
 }
@@ -135,6 +135,7 @@ fn a_wrong_configuration_is_refused_in_words() {
     caused by: `loud` is none of `error`, `warn`, `info`, `debug`, `trace`
     exit code 1
     error: `BANGER_STATE_DIR` is `state`, which is not an absolute path
+    hint: set `BANGER_STATE_DIR` to a path that begins with `/`, or unset it
     ");
     assert!(!place.path("r").exists(), "nothing was touched");
 }

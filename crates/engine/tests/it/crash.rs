@@ -22,7 +22,7 @@ async fn assert_recovers(world: World, context: &str) {
         let settled = !matches!(view.vm.state, VmState::Starting | VmState::Stopping);
         assert!(settled, "{context}: {}", view.vm.state);
         let name = view.vm.name.as_str();
-        if view.vm.state == VmState::Stopped {
+        if matches!(view.vm.state, VmState::Stopped | VmState::Created) {
             world.start(name).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         }
         world.delete(name).await.unwrap_or_else(|error| panic!("{context}: {error}"));

@@ -153,6 +153,50 @@ async fn a_delete_that_fails_at_any_step_is_finished_by_a_second_one_or_the_next
 }
 
 #[tokio::test]
+async fn a_vm_that_is_half_deleted_can_only_be_deleted() {
+    let world = World::new().await;
+    world.create("otter").await.unwrap();
+    world.faults("remove:vm_dir:1");
+    world.delete("otter").await.unwrap_err();
+    let refused = error(world.start("otter").await);
+    assert_eq!(refused.to_string(), "`otter` is half deleted: cannot start it");
+    assert_eq!(refused.hints(), ["finish it with `banger vm delete otter`"]);
+    world.delete("otter").await.unwrap();
+    world.assert_empty("deleted").await;
+}
+
+#[tokio::test]
+async fn a_network_that_cannot_be_changed_leaves_no_vm_between_states() {
+    for verb in ["stop", "delete"] {
+        let world = World::new().await;
+        world.create("heron").await.unwrap();
+        world.create("otter").await.unwrap();
+        world.faults("ensure:nat_table:1");
+        let failed = match verb {
+            "stop" => world.stop("otter").await,
+            _ => world.delete("otter").await,
+        };
+        let failed = error(failed);
+        assert!(failed.to_string().contains("banger_"), "{verb} names the table: {failed}");
+        assert_eq!(world.state("otter"), VmState::Error, "{verb}");
+        assert_eq!(world.state("heron"), VmState::Running, "{verb}");
+        world.delete("otter").await.unwrap();
+        assert_eq!(world.host.nat_guests().len(), 1, "{verb}");
+        world.assert_agree(verb).await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_undo_leaves_is_listed_with_its_reason() {
+    let world = World::new().await;
+    world.faults("boot:1,remove:tap:always");
+    let failed = world.create("otter").await.unwrap_err();
+    let listed: Vec<&str> = failed.left.iter().map(|left| left.key.role().as_str()).collect();
+    assert!(listed.contains(&"tap"), "{listed:?}");
+    assert_eq!(failed.to_string(), "the VMM of `otter` did not do as asked");
+}
+
+#[tokio::test]
 async fn one_vms_failure_does_not_touch_another() {
     for n in 1..MOST {
         let world = World::new().await;

@@ -2,12 +2,13 @@
 
 use crate::world::{LONG, World, error, finish, new_vm, to_ssh};
 use banger_core::error::Explain;
+use banger_core::resource::Resource;
 use banger_core::spec::SpecChange;
 use banger_core::state::{Readiness, VmState};
 use banger_core::unit::MiB;
 use banger_core::vm::OverlayMethod;
 use banger_engine::{NewVm, StartOptions};
-use banger_host::{Exit, GuestScript, Signal};
+use banger_host::{Change, Exit, GuestScript, Host, Signal};
 use std::time::Duration;
 
 #[tokio::test]
@@ -243,6 +244,47 @@ async fn after_a_power_cut_the_vms_are_stopped_and_start_again() {
     assert_eq!(view.vm.state, VmState::Stopped);
     world.assert_agree("after the cut").await;
     finish(world.engine.start("otter", to_ssh()).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_gone_is_not_replaced_by_an_empty_one() {
+    let world = World::new().await;
+    world.create("otter").await.unwrap();
+    world.stop("otter").await.unwrap();
+    let vm = world.engine.view("otter").unwrap();
+    let path = vm.paths.work_disk;
+    let disk = Resource::Ext4 { vm: vm.vm.id, path: path.clone(), size: MiB::of(8192).bytes() };
+    assert_eq!(world.host.remove(&disk).unwrap(), Change::Changed);
+    let lost = error(world.start("otter").await);
+    let wanted = format!("`otter` has lost a disk: `{}` does not exist", path.display());
+    assert_eq!(lost.to_string(), wanted);
+    assert_eq!(world.state("otter"), VmState::Stopped);
+    assert_eq!(world.host.ensure(&disk).unwrap(), Change::Changed);
+    world.start("otter").await.expect("with the file back it starts");
+}
+
+#[tokio::test]
+async fn a_guest_that_shuts_down_during_the_wait_is_the_guests_own_doing() {
+    let world = World::new().await;
+    world.host.set_guest(GuestScript::Silent);
+    let create = world.engine.create(new_vm("otter"));
+    let running = async {
+        loop {
+            let list = world.engine.list();
+            if let Some(view) = list.iter().find(|view| view.vm.state == VmState::Running) {
+                return view.paths.api_socket.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let socket = tokio::time::timeout(LONG, running).await.unwrap();
+    let _change = world.host.crash_process(&socket, Exit::Code(0)).unwrap();
+    let failed = error(finish(create).await);
+    assert_eq!(
+        failed.to_string(),
+        "`otter` ended while it booted: the guest ended before its init was running"
+    );
+    world.assert_empty("failed").await;
 }
 
 #[tokio::test]

@@ -32,9 +32,21 @@ fn layout(dir: &Path) -> Layout {
     Layout::new(dir.join("s"), dir.join("r")).unwrap()
 }
 
+/// The store's files.
+const RECORDS: [&str; 3] = ["state.db", "state.db-wal", "state.db-shm"];
+
+/// A host that keeps a copy of the records at the moment of a crash.
 fn open_host(dir: &Path) -> Arc<SimHost> {
     let options = SimOptions::new(dir.join("s/sim-host.journal"));
-    Arc::new(SimHost::open(layout(dir), options).unwrap())
+    let host = SimHost::open(layout(dir), options).unwrap();
+    let (state, kept) = (dir.join("s"), dir.join("at-crash"));
+    host.on_crash(move || {
+        std::fs::create_dir_all(&kept).unwrap();
+        for file in RECORDS.iter().filter(|file| state.join(file).exists()) {
+            std::fs::copy(state.join(file), kept.join(file)).unwrap();
+        }
+    });
+    Arc::new(host)
 }
 
 fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
@@ -68,12 +80,24 @@ impl World {
         Self { dir, overlay, subnet, host, engine }
     }
 
-    /// Ends the daemon, kills it if it hangs on a crashed host, and starts a new one. The host
-    /// stays as it is.
+    /// Ends the daemon and starts a new one. The host stays as it is.
+    ///
+    /// After a crash the new one finds the records as they were when the host crashed: whatever the
+    /// old one went on to write is thrown away, since a killed daemon writes no more.
     pub(crate) async fn restart(self) -> Self {
         let Self { dir, overlay, subnet, host, engine } = self;
         engine.shutdown().await;
+        let crashed = host.is_crashed();
         drop((engine, host));
+        if crashed {
+            let (state, kept) = (dir.path().join("s"), dir.path().join("at-crash"));
+            for file in RECORDS {
+                match std::fs::copy(kept.join(file), state.join(file)) {
+                    Ok(_) => {}
+                    Err(_) => drop(std::fs::remove_file(state.join(file))),
+                }
+            }
+        }
         let host = open_host(dir.path());
         let ports = sim_ports(Arc::clone(&host));
         let engine = Engine::open(settings(dir.path(), overlay, subnet), ports).await.unwrap();

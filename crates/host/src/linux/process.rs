@@ -88,10 +88,11 @@ impl ProcessTable {
         let _stale = forget(vmm)?;
         let stdout = open_log(&vmm.stdout)?;
         let stderr = open_log(&vmm.stderr)?;
-        let log_start = stderr.metadata().map_or(0, |meta| meta.len());
+        // Firecracker opens its log by name and writes from the file's start, over what is there.
+        stderr.set_len(0).map_err(HostError::io("empty the log", vmm.stderr.display()))?;
         let spawned = spawn_detached(&vmm.program, &vmm.args, stdout, stderr)
             .map_err(HostError::program("start the VMM for", vmm.api_socket.display()))?;
-        let outcome = self.settle(vmm, &spawned, log_start);
+        let outcome = self.settle(vmm, &spawned);
         if outcome.is_err() {
             self.abandon(vmm, &spawned);
         }
@@ -205,7 +206,7 @@ impl ProcessTable {
     }
 
     /// Writes down who was started and waits for it to answer.
-    fn settle(&self, vmm: &VmmProcess, spawned: &Spawned, log_start: u64) -> Result<(), HostError> {
+    fn settle(&self, vmm: &VmmProcess, spawned: &Spawned) -> Result<(), HostError> {
         let identity = self
             .identify(spawned)
             .map_err(HostError::io("identify the VMM on", vmm.api_socket.display()))?;
@@ -221,7 +222,7 @@ impl ProcessTable {
                 return Err(HostError::VmmDied {
                     program: vmm.program.clone(),
                     exit: self.exits.collect(spawned.pidfd.as_fd(), &identity),
-                    log_tail: log_tail(&vmm.stderr, log_start),
+                    log_tail: log_tail(&vmm.stderr),
                     log_path: vmm.stderr.clone(),
                 });
             }
@@ -359,11 +360,11 @@ fn open_log(path: &Path) -> Result<File, HostError> {
         .map_err(HostError::io("open the log", path.display()))
 }
 
-/// The last lines that were written at or after `start`.
-fn log_tail(path: &Path, start: u64) -> Vec<String> {
+/// The last lines of a log.
+fn log_tail(path: &Path) -> Vec<String> {
     let read = File::open(path).and_then(|mut log| {
         let end = log.seek(SeekFrom::End(0))?;
-        log.seek(SeekFrom::Start(start.max(end.saturating_sub(TAIL_BYTES))))?;
+        log.seek(SeekFrom::Start(end.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
         log.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -379,15 +380,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_of_a_log_begins_at_this_start_and_has_the_last_lines() {
+    fn the_tail_of_a_log_has_its_last_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        fs::write(&path, "old\n").unwrap();
-        assert!(log_tail(&path, 4).is_empty());
         let lines: Vec<String> = (0..30).map(|n| format!("line {n}")).collect();
-        fs::write(&path, format!("old\n{}\n", lines.join("\n"))).unwrap();
-        assert_eq!(log_tail(&path, 4), lines[10..]);
-        assert!(log_tail(&dir.path().join("none"), 0).is_empty());
+        fs::write(&path, format!("{}\n\n", lines.join("\n"))).unwrap();
+        assert_eq!(log_tail(&path), lines[10..]);
+        assert!(log_tail(&dir.path().join("none")).is_empty());
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! One VM from its creation to its end: what it keeps, what it tells, and how it goes.
+
+use crate::stage::{Site, until};
+use serde_json::json;
+use std::time::Duration;
+
+/// What is to stay the same for all of a VM's life, as the guest sees it.
+const IDENTITY: &str = "hostname; cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; \
+                        ip -o -4 address show scope global | tr -s ' ' | cut -d' ' -f2,4";
+/// Files in both disks, on the disks.
+const WRITE: &str = "echo kept > /in-root; mkdir -p /root/dir; echo kept > /root/dir/in-work; sync";
+const READ: &str = "cat /in-root /root/dir/in-work";
+/// What the kernel says of a file system that was not unmounted.
+const RECOVERIES: &str = "dmesg | grep -c 'EXT4-fs.*recover' || true";
+
+#[test]
+fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
+    let site = Site::new();
+    let created = site.boot(&["vm", "create", "--name", "otter"]);
+    created.shows("otter: ready in ").shows(", at 172.16.0.2\n");
+    told_of_a_running_vm(&site);
+    let state = site.ssh("otter", "systemctl is-system-running --wait; systemctl --failed");
+    assert!(state.starts_with("running\n"), "{state}");
+    let identity = site.ssh("otter", &format!("{WRITE}; {IDENTITY}"));
+    assert!(identity.starts_with("otter\n"), "{identity}");
+    assert!(identity.ends_with("eth0 172.16.0.2/24\n"), "{identity}");
+    commands_pass_through_ssh(&site);
+
+    assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: stopped\n");
+    ended_in_good_order(&site);
+    let entered = site.banger(&["vm", "ssh", "otter"]);
+    entered.refused("`otter` cannot be entered: it is stopped");
+    entered.says("hint: `banger vm start otter` boots it");
+    assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: already stopped\n");
+
+    site.boot(&["vm", "start", "otter"]).shows("otter: ready in ");
+    let again = site.ssh("otter", &format!("{READ}; {RECOVERIES}; {IDENTITY}"));
+    assert_eq!(again, format!("kept\nkept\n0\n{identity}"));
+
+    // A restart from inside ends the VM, and that is no failure. ssh may lose its connection.
+    site.banger(&["vm", "ssh", "otter", "--", "systemctl reboot"]);
+    until("the VM has stopped", Duration::from_secs(90), || {
+        site.text("otter", "state") == "stopped"
+    });
+    ended_in_good_order(&site);
+
+    assert_eq!(site.banger(&["vm", "delete", "otter"]).ok(), "otter: deleted\n");
+    site.finish();
+}
+
+fn told_of_a_running_vm(site: &Site) {
+    let list = site.banger(&["vm", "list"]);
+    let rows: Vec<Vec<&str>> =
+        list.ok().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["NAME", "STATE", "READY", "IP"]);
+    assert_eq!(rows[1][..4], ["otter", "running", "ssh", "172.16.0.2"]);
+    assert_eq!(rows.len(), 2, "{list}");
+
+    let vm = site.vm("otter");
+    let told = ["name", "state", "readiness", "ip", "mac", "last_error"].map(|key| vm[key].clone());
+    let mac = "06:00:ac:10:00:02";
+    assert_eq!(
+        told[..],
+        [
+            json!("otter"),
+            json!("running"),
+            json!("ssh"),
+            json!("172.16.0.2"),
+            json!(mac),
+            json!(null)
+        ]
+    );
+    let shown = site.banger(&["vm", "show", "otter"]);
+    shown.shows("state         running, readiness ssh\n").shows("host name     otter.vm\n");
+    shown.shows(&format!("id            {}\n", vm["id"].as_str().unwrap()));
+    shown.shows(&format!("pid           {}\n", vm["pid"]));
+
+    site.banger(&["vm", "logs", "otter"]).shows("banger-init: handover ");
+    site.banger(&["vm", "stats"]).shows("otter  running ");
+    let stats = site.banger(&["--json", "vm", "stats", "otter"]).json()[0]["stats"].clone();
+    for key in ["cpu_ms", "resident_bytes", "root_bytes", "work_bytes", "uptime_ms"] {
+        assert!(stats[key].as_u64().unwrap() > 0, "{key}: {stats}");
+    }
+}
+
+fn commands_pass_through_ssh(site: &Site) {
+    let ended = site.banger(&["vm", "ssh", "otter", "--", "echo to-stderr >&2; exit 7"]);
+    ended.code(7);
+    assert_eq!((ended.stdout(), ended.stderr()), ("", "to-stderr\n"));
+    let quoted = ["vm", "ssh", "otter", "--", "printf", "%s|", "a b", "it's", "$HOME", ""];
+    assert_eq!(site.banger(&quoted).ok(), "a b|it's|$HOME||");
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(300_000).collect();
+    let piped = site.call(&["vm", "ssh", "otter", "--", "cksum", "-a", "crc"]).stdin(&bytes);
+    let piped = piped.start().within(Duration::from_secs(90));
+    assert!(piped.ok().contains(" 300000"), "{piped}");
+}
+
+/// The VM is stopped, the guest has unmounted its disks, and the host has nothing of the run.
+#[track_caller]
+fn ended_in_good_order(site: &Site) {
+    let vm = site.vm("otter");
+    let told = ["state", "readiness", "last_error", "pid"].map(|key| vm[key].clone());
+    assert_eq!(told, [json!("stopped"), json!("none"), json!(null), json!(null)]);
+    let console = site.banger(&["vm", "logs", "otter", "-n", "3"]);
+    console.shows("reboot: Restarting system");
+    site.assert_quiet();
+}

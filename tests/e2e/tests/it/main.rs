@@ -1,0 +1,17 @@
+//! Real VMs from the command line. Each test has network and mount namespaces, a daemon and an
+//! instance of its own; it needs root. A test that fails keeps its state directory and says where.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
+
+mod stage;
+
+mod boot_failures;
+mod daemon;
+mod deaths;
+mod leaks;
+mod life;
+mod neighbours;
+mod refusals;
+mod run;
+mod sizes;
+mod terminal;

@@ -1,0 +1,42 @@
+//! `vm run`: a VM for one command.
+
+use crate::stage::{Site, until};
+use rustix::process::Signal;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn a_command_has_a_vm_of_its_own_and_leaves_nothing() {
+    let site = Site::new();
+    let ran = site.boot(&["vm", "run", "--rm", "--", "uname -a; exit 7"]);
+    ran.code(7);
+    let lines: Vec<&str> = ran.stdout().lines().collect();
+    assert_eq!(lines.len(), 1, "standard output is the command's alone:\n{ran}");
+    assert!(lines[0].starts_with("Linux ") && lines[0].ends_with(" GNU/Linux"), "{ran}");
+    assert!(!lines[0].contains(&host_release()), "the host's kernel answered:\n{ran}");
+    site.finish();
+}
+
+#[test]
+fn an_interrupt_during_the_boot_leaves_nothing() {
+    let site = Site::new();
+    // At a moment in the boot of the guest, and before the VM has a process at all.
+    for moment in ["running", ""] {
+        let run = site.begin_boot(&["vm", "run", "--rm", "--name", "otter", "--", "true"]);
+        until("the VM has come so far", PATIENCE, || {
+            let shown = site.banger(&["--json", "vm", "show", "otter"]);
+            let state = shown.json()[0]["vm"]["state"].as_str().map(str::to_owned);
+            state.is_some_and(|state| state == moment || moment.is_empty())
+        });
+        run.signal(Signal::INT);
+        let ended = run.within(PATIENCE);
+        ended.code(130).says("interrupted; deleting `otter`");
+        site.assert_clean();
+    }
+    site.finish();
+}
+
+fn host_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
+}

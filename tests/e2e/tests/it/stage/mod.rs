@@ -1,0 +1,33 @@
+//! What a test plays on: programs with deadlines, a site with a daemon of its own, a terminal, a
+//! world beyond the host, broken bundles, and a look at the machine that does not trust banger.
+
+mod bundle;
+mod program;
+mod pty;
+mod remains;
+mod site;
+mod transcript;
+mod world;
+
+pub(crate) use bundle::Variant;
+pub(crate) use program::{Running, tool};
+pub(crate) use pty::{COLUMNS, ROWS, Terminal};
+pub(crate) use site::{Site, pid};
+pub(crate) use transcript::Transcript;
+pub(crate) use world::{Server, World};
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at.
+const PERIOD: Duration = Duration::from_millis(20);
+
+/// Waits until something holds; says how long that took.
+#[track_caller]
+pub(crate) fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < limit, "after {limit:?} it still does not hold that {what}");
+        std::thread::park_timeout(PERIOD);
+    }
+    since.elapsed()
+}
