@@ -220,8 +220,8 @@ fn disks_grow_and_never_shrink() {
 #[test]
 fn disks_beyond_the_capacity_find_no_space() {
     let lab = Lab::new();
-    // Room for one VM with the default disks of 8 GiB each.
-    let host = lab.open_with(|options| options.capacity = Bytes(16 << 30));
+    // Room for one VM with the default disks of 8 GiB each and what a snapshot needs on top.
+    let host = lab.open_with(|options| options.capacity = Bytes(17 << 30));
     lab.start(&host, 1);
     ensure(&host, [lab.resource(2, Role::VmDir)]);
     let error = host.ensure(&lab.resource(2, Role::RootCow)).unwrap_err();
