@@ -14,6 +14,10 @@ use std::time::Duration;
 /// A bundle build on a slow line.
 const BUILD: Duration = Duration::from_secs(2400);
 
+const MANIFEST: &str = "bundle.json";
+/// The manifest's fields that name files.
+const FILES: [&str; 3] = ["kernel", "initrd", "rootfs"];
+
 /// Keeps the bundle from being rebuilt as long as it lives.
 #[derive(Debug)]
 pub(crate) struct InUse {
@@ -55,19 +59,32 @@ pub(crate) fn ensure(workspace: &Workspace, profile: Profile, rebuild: Rebuild) 
 }
 
 fn build(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let dir = workspace.bundle();
-    // A build keeps the files of those before it for VMs that use them. None does.
-    if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-    }
     let key = key(workspace)?;
     let daemon = Daemon::start(Home::new(workspace, "bundle", profile))?;
     let built = daemon.banger().args(["bundle", "build"]).timeout(BUILD).run();
     let stopped = daemon.stop();
     built?;
     stopped?;
+    prune(&workspace.bundle())?;
     let path = key_path(workspace);
     fs::write(&path, key).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes the files of earlier builds. A build keeps them for VMs that use them; here none does,
+/// since the lock is held.
+fn prune(dir: &Path) -> Result<()> {
+    let manifest = manifest(dir).context("the bundle was built and has no manifest")?;
+    let is_named = |name: &str| FILES.iter().any(|file| manifest[file] == name);
+    let doing = || format!("cannot list {}", dir.display());
+    for entry in fs::read_dir(dir).with_context(doing)? {
+        let entry = entry.with_context(doing)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_file = entry.file_type().with_context(doing)?.is_file();
+        if is_file && name != MANIFEST && !name.starts_with('.') && !is_named(&name) {
+            fs::remove_file(entry.path()).with_context(|| format!("cannot remove {name}"))?;
+        }
+    }
+    Ok(())
 }
 
 enum State {
@@ -96,15 +113,16 @@ fn state(workspace: &Workspace) -> Result<State> {
 
 /// Whether the files that the manifest names are there.
 fn is_complete(dir: &Path) -> bool {
-    let manifest = fs::read_to_string(dir.join("bundle.json")).ok();
-    let manifest: Option<serde_json::Value> =
-        manifest.and_then(|text| serde_json::from_str(&text).ok());
-    let Some(manifest) = manifest else {
+    let Some(manifest) = manifest(dir) else {
         return false;
     };
-    ["kernel", "initrd", "rootfs"]
+    FILES
         .into_iter()
         .all(|file| manifest[file].as_str().is_some_and(|name| dir.join(name).is_file()))
+}
+
+fn manifest(dir: &Path) -> Option<serde_json::Value> {
+    serde_json::from_str(&fs::read_to_string(dir.join(MANIFEST)).ok()?).ok()
 }
 
 fn key_path(workspace: &Workspace) -> PathBuf {
@@ -143,7 +161,8 @@ pub(crate) fn give_back(workspace: &Workspace) -> Result<()> {
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
         return Ok(());
     };
-    let dirs = [workspace.bundle(), workspace.target().join("xtask")];
+    let below = |name: &str| workspace.target().join(name);
+    let dirs = [workspace.bundle(), below("xtask"), below("testbed"), below("tools")];
     Cmd::new("chown")
         .args(["-R", "-h", &format!("{user}:{group}")])
         .args(dirs.iter().filter(|dir| dir.exists()))
@@ -157,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bundle_with_a_missing_file_is_not_complete() {
+    fn a_bundle_is_complete_with_all_its_files_and_pruned_to_them() {
         let dir = std::env::temp_dir().join(format!("xtask-bundle-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         assert!(!is_complete(&dir));
@@ -169,6 +188,14 @@ mod tests {
         assert!(!is_complete(&dir));
         fs::write(dir.join("rootfs.ext4"), "").unwrap();
         assert!(is_complete(&dir));
+        fs::write(dir.join("vmlinux-of-before"), "").unwrap();
+        fs::write(dir.join(".build.lock"), "").unwrap();
+        prune(&dir).unwrap();
+        assert!(is_complete(&dir));
+        let mut left: Vec<_> =
+            fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".build.lock", MANIFEST, "initrd", "rootfs.ext4", "vmlinux"]);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -3,6 +3,10 @@
 //! A program gets a process group of its own and no input, so that Ctrl-C reaches xtask alone, which
 //! passes it on and waits. Each is shown as `$ program arguments` before it starts.
 
+mod cost;
+
+pub(crate) use cost::Cost;
+
 use crate::interrupt::{self, Interrupted, Urgency};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +30,7 @@ pub(crate) struct Cmd {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    surroundings: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     echo: Echo,
     kin: Kin,
@@ -75,6 +80,7 @@ impl Cmd {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            surroundings: Vec::new(),
             dir: None,
             echo: Echo::Shown,
             kin: Kin::Stranger,
@@ -112,9 +118,9 @@ impl Cmd {
         self
     }
 
-    /// Sets variables.
-    pub(crate) fn envs(mut self, pairs: &[(&str, PathBuf)]) -> Self {
-        self.env.extend(pairs.iter().map(|(key, value)| (key.into(), value.into())));
+    /// Sets variables that are the same for many programs, and so are not shown.
+    pub(crate) fn surroundings(mut self, pairs: &[(&str, PathBuf)]) -> Self {
+        self.surroundings.extend(pairs.iter().map(|(key, value)| (key.into(), value.into())));
         self
     }
 
@@ -195,6 +201,17 @@ impl Cmd {
         self.start(Stdio::inherit(), Stdio::inherit())
     }
 
+    /// Runs it with xtask's own input and output and says how it ended.
+    pub(crate) fn hand_over(self) -> Result<ExitStatus> {
+        Ok(self.spawn_heir()?.finish()?.status)
+    }
+
+    /// Runs it with its output in a file. Everything but exit code 0 is an error.
+    pub(crate) fn run_to(self, file: &Path) -> Result<()> {
+        let shown = self.to_string();
+        check(&shown, self.spawn_to(file)?.finish()?.status)
+    }
+
     /// Starts it with its output in a file. Dropping the handle kills it.
     pub(crate) fn spawn_to(mut self, log: &Path) -> Result<Running> {
         let open = || File::create(log).with_context(|| format!("cannot write {}", log.display()));
@@ -212,7 +229,8 @@ impl Cmd {
             eprintln!("$ {shown}");
         }
         let mut command = command(&self.program);
-        command.args(&self.args).envs(self.env.drain(..)).stdout(stdout).stderr(stderr);
+        command.args(&self.args).envs(self.surroundings.drain(..)).envs(self.env.drain(..));
+        command.stdout(stdout).stderr(stderr);
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }

@@ -4,6 +4,7 @@ use crate::cmd::{Cmd, Running};
 use crate::interrupt;
 use crate::workspace::{Profile, Workspace};
 use anyhow::{Context, Result, bail};
+use rustix::process::Pid;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub(crate) struct Home {
     dir: PathBuf,
     runtime: PathBuf,
     profile: Profile,
+    config: &'static str,
+    args: &'static [&'static str],
 }
 
 impl Home {
@@ -30,14 +33,23 @@ impl Home {
         // A socket's path has at most 107 bytes; a workspace can be deeper than that.
         let mark = fnv1a(dir.as_os_str().as_encoded_bytes());
         let runtime = PathBuf::from(format!("/run/banger-xtask-{mark:016x}"));
-        Self { workspace: workspace.clone(), dir, runtime, profile }
+        let config = "# The defaults, whatever the user's own configuration says.\n";
+        Self { workspace: workspace.clone(), dir, runtime, profile, config, args: &[] }
+    }
+
+    /// The same home for a daemon with this configuration.
+    pub(crate) fn configured(self, config: &'static str) -> Self {
+        Self { config, ..self }
+    }
+
+    /// The same home for a daemon that simulates its host.
+    pub(crate) fn simulated(self) -> Self {
+        Self { args: &["--sim"], ..self }
     }
 
     /// The client, told where this daemon is.
     pub(crate) fn banger(&self) -> Cmd {
-        Cmd::new(self.workspace.program(self.profile, "banger"))
-            .envs(&self.env())
-            .env("BANGER_NO_AUTOSTART", "1")
+        Cmd::new(self.workspace.program(self.profile, "banger")).surroundings(&self.env())
     }
 
     /// The state directory.
@@ -45,13 +57,14 @@ impl Home {
         self.dir.join("state")
     }
 
-    fn env(&self) -> [(&'static str, PathBuf); 5] {
+    fn env(&self) -> [(&'static str, PathBuf); 6] {
         [
             ("BANGER_CONFIG", self.dir.join("config.toml")),
             ("BANGER_STATE_DIR", self.state()),
             ("BANGER_RUNTIME_DIR", self.runtime.clone()),
             ("BANGER_CACHE_DIR", self.dir.join("cache")),
             ("BANGER_BUNDLE_DIR", self.workspace.bundle()),
+            ("BANGER_NO_AUTOSTART", PathBuf::from("1")),
         ]
     }
 
@@ -59,7 +72,7 @@ impl Home {
         fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot create {}", self.dir.display()))?;
         let config = self.dir.join("config.toml");
-        fs::write(&config, "# The defaults, whatever the user's own configuration says.\n")
+        fs::write(&config, self.config)
             .with_context(|| format!("cannot write {}", config.display()))
     }
 }
@@ -93,7 +106,8 @@ impl Daemon {
         home.prepare()?;
         let log = home.dir.join("bangerd.out");
         let running = Cmd::new(home.workspace.program(home.profile, "bangerd"))
-            .envs(&home.env())
+            .args(home.args)
+            .surroundings(&home.env())
             .spawn_to(&log)?;
         let daemon = Self { home, running };
         let deadline = Instant::now() + START;
@@ -114,6 +128,11 @@ impl Daemon {
         self.home.banger()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        self.running.pid()
+    }
+
     /// What it says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
         let text = self.banger().args(["--json", "daemon", "status"]).silent().read()?;
@@ -122,11 +141,12 @@ impl Daemon {
 
     /// Ends it in good order.
     pub(crate) fn stop(self) -> Result<()> {
-        let status = self.running.stop(STOP)?;
+        let stopped = self.running.stop(STOP);
         if self.home.runtime.exists() {
             fs::remove_dir_all(&self.home.runtime)
                 .with_context(|| format!("cannot remove {}", self.home.runtime.display()))?;
         }
+        let status = stopped?;
         if !status.success() {
             let log = self.home.dir.join("bangerd.out");
             bail!("the daemon failed ({status}); it said:\n{}", tail(&log));

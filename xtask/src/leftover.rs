@@ -1,58 +1,84 @@
 //! What is on the machine that was not there before.
 
+use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to let go of what was removed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The objects on the machine of the kinds that banger makes: links, TAPs among them, loop devices
-/// with their files, device-mapper devices, named network namespaces, directories in `/run`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Inventory(BTreeSet<String>);
+/// Which objects are looked at.
+#[derive(Debug, Clone)]
+enum Kind {
+    /// Loop devices over files below these directories, and all device-mapper devices. Others on the
+    /// machine may come and go: they are not banger's.
+    Devices(Vec<PathBuf>),
+    /// Links, TAPs and bridges among them, of this process's network.
+    Links,
+}
+
+/// The objects of a kind that are there at some time.
+#[derive(Debug, Clone)]
+pub(crate) struct Inventory {
+    kind: Kind,
+    objects: BTreeSet<String>,
+}
 
 impl Inventory {
-    /// What is there now.
-    pub(crate) fn take() -> Result<Self> {
-        let mut all = BTreeSet::new();
-        all.extend(names("/sys/class/net")?.into_iter().map(|name| format!("link {name}")));
-        for name in names("/sys/block")? {
-            let dir = Path::new("/sys/block").join(&name);
-            if let Ok(file) = fs::read_to_string(dir.join("loop/backing_file")) {
-                all.insert(format!("loop device {name} on {}", file.trim()));
-            }
-            if let Ok(device) = fs::read_to_string(dir.join("dm/name")) {
-                all.insert(format!("device-mapper device {}", device.trim()));
-            }
-        }
-        for name in names("/run/netns")? {
-            all.insert(format!("network namespace {name}"));
-        }
-        for name in names("/run")?.into_iter().filter(|name| name.starts_with("banger")) {
-            all.insert(format!("directory /run/{name}"));
-        }
-        Ok(Self(all))
+    /// The devices that there are now over files of the workspace's `target/` or of tests.
+    pub(crate) fn of_devices(workspace: &Workspace) -> Result<Self> {
+        Self::take(Kind::Devices(vec![workspace.target(), std::env::temp_dir()]))
     }
 
-    fn beyond(&self, then: &Self) -> Vec<String> {
-        self.0.difference(&then.0).cloned().collect()
+    /// The links that there are now. Only in an enclosure are all of them banger's.
+    pub(crate) fn of_links() -> Result<Self> {
+        Self::take(Kind::Links)
+    }
+
+    fn take(kind: Kind) -> Result<Self> {
+        let objects = match &kind {
+            Kind::Devices(dirs) => devices(dirs)?,
+            Kind::Links => {
+                names("/sys/class/net")?.into_iter().map(|name| format!("link {name}")).collect()
+            }
+        };
+        Ok(Self { kind, objects })
     }
 
     /// What is there now and was not then. It waits for a moment for that to be nothing.
-    pub(crate) fn added_since(then: &Self) -> Result<Vec<String>> {
+    pub(crate) fn left_since(&self) -> Result<Vec<String>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let now = Self::take()?;
-            let added = now.beyond(then);
-            if added.is_empty() || Instant::now() > deadline {
-                return Ok(added);
+            let left = Self::take(self.kind.clone())?.beyond(self);
+            if left.is_empty() || Instant::now() > deadline {
+                return Ok(left);
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }
+
+    fn beyond(&self, then: &Self) -> Vec<String> {
+        self.objects.difference(&then.objects).cloned().collect()
+    }
+}
+
+fn devices(dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for name in names("/sys/block")? {
+        let dir = Path::new("/sys/block").join(&name);
+        if let Ok(file) = fs::read_to_string(dir.join("loop/backing_file"))
+            && dirs.iter().any(|dir| Path::new(file.trim()).starts_with(dir))
+        {
+            all.insert(format!("loop device {name} on {}", file.trim()));
+        }
+        if let Ok(device) = fs::read_to_string(dir.join("dm/name")) {
+            all.insert(format!("device-mapper device {}", device.trim()));
+        }
+    }
+    Ok(all)
 }
 
 /// The processes in this process's namespace but process 1 and this one, with their names.
@@ -96,12 +122,12 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_left_over() {
-        let now = Inventory::take().unwrap();
-        assert!(now.0.contains("link lo"));
-        assert_eq!(now.beyond(&now), Vec::<String>::new());
+        let now = Inventory::of_links().unwrap();
+        assert!(now.objects.contains("link lo"));
+        assert_eq!(now.left_since().unwrap(), Vec::<String>::new());
         let mut then = now.clone();
-        then.0.remove("link lo");
-        then.0.insert("link gone0".to_owned());
+        then.objects.remove("link lo");
+        then.objects.insert("link gone0".to_owned());
         assert_eq!(now.beyond(&then), ["link lo"]);
     }
 }

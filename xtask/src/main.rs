@@ -4,10 +4,12 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "xtask talks to who runs it")]
 
+mod bench;
 mod bundle;
 mod cmd;
 mod daemon;
 mod enclosure;
+mod firecracker;
 mod interrupt;
 mod leftover;
 mod packages;
@@ -16,6 +18,7 @@ mod programs;
 mod quickstart;
 mod root;
 mod suite;
+mod testbed;
 mod tidy;
 mod workspace;
 
@@ -51,12 +54,17 @@ enum Task {
         #[arg(last = true)]
         nextest: Vec<String>,
     },
+    /// A host of its own with KVM and device-mapper, emulated where need be.
+    #[command(subcommand)]
+    Testbed(testbed::Action),
     /// Check the rules of the house that no compiler knows.
     Tidy {
         /// Write the documents that are made from the source instead of checking them.
         #[arg(long)]
         update: bool,
     },
+    /// Measure what banger costs, as ratios in one run.
+    Bench,
     #[command(hide = true, subcommand)]
     Root(Part),
     #[command(hide = true)]
@@ -76,6 +84,9 @@ enum Part {
         rebuild_bundle: bool,
     },
     Bundle,
+    TestbedUp,
+    TestbedDown,
+    Bench,
     Level {
         #[arg(value_enum)]
         level: Level,
@@ -86,10 +97,14 @@ enum Part {
 
 fn main() -> ExitCode {
     interrupt::catch_signals();
-    match run(Args::parse().task) {
+    let task = Args::parse().task;
+    let is_part = matches!(task, Task::Root(_) | Task::Enclosed { .. } | Task::Inside(_));
+    match run(task) {
         Ok(code) => code,
         Err(error) if error.is::<interrupt::Interrupted>() => {
-            eprintln!("interrupted; nothing is left running");
+            if !is_part {
+                eprintln!("interrupted; nothing is left running");
+            }
             ExitCode::from(130)
         }
         Err(error) if error.is::<root::Told>() => ExitCode::FAILURE,
@@ -108,8 +123,10 @@ fn run(task: Task) -> Result<ExitCode> {
             quickstart::run(&workspace, rebuild(rebuild_bundle))?;
         }
         Task::Test { levels, nextest } => return suite::run(&workspace, &levels, &nextest),
+        Task::Testbed(action) => return testbed::run(&workspace, action),
         Task::Tidy { update: false } => tidy::check(&workspace)?,
         Task::Tidy { update: true } => tidy::update(&workspace)?,
+        Task::Bench => bench::run(&workspace)?,
         Task::Root(part) => {
             interrupt::watch_stdin();
             run_as_root(&workspace, part)?;
@@ -129,6 +146,9 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
             quickstart::run_as_root(workspace, rebuild(rebuild_bundle))
         }
         Part::Bundle => suite::prepare_bundle(workspace),
+        Part::TestbedUp => testbed::up_as_root(workspace),
+        Part::TestbedDown => testbed::down_as_root(workspace),
+        Part::Bench => bench::run_as_root(workspace),
         Part::Level { level, nextest } => suite::run_as_root(workspace, level, &nextest),
     }
 }
@@ -136,8 +156,11 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
 fn run_inside(workspace: &Workspace, part: Part) -> Result<()> {
     match part {
         Part::Quickstart { .. } => quickstart::run_inside(workspace),
+        Part::Bench => bench::run_inside(workspace),
         Part::Level { level, nextest } => suite::run_inside(workspace, level, &nextest),
-        Part::Bundle => anyhow::bail!("the bundle needs the machine's own network"),
+        Part::Bundle | Part::TestbedUp | Part::TestbedDown => {
+            anyhow::bail!("this needs the machine's own network")
+        }
     }
 }
 

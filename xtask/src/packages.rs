@@ -3,8 +3,11 @@
 use crate::cmd::Cmd;
 use anyhow::{Context, Result, bail};
 
+/// A package, with what it is for.
+pub(crate) type Package = (&'static str, &'static str);
+
 /// The packages, with what each is for.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [Package; 12] = [
     ("apt", "fetches the kernel's package for the bundle"),
     ("dmsetup", "layers root disks"),
     ("e2fsprogs", "makes file systems"),
@@ -21,8 +24,14 @@ const PACKAGES: [(&str, &str); 12] = [
 
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
-    let missing = missing()?;
-    let present = PACKAGES.len() - missing.len();
+    install_with(&[])
+}
+
+/// Installs those that are missing, and the same for more, which only some tasks need.
+pub(crate) fn install_with(more: &[Package]) -> Result<()> {
+    let wanted = [&PACKAGES, more].concat();
+    let missing = missing(&wanted)?;
+    let present = wanted.len() - missing.len();
     if missing.is_empty() {
         eprintln!("all {present} Debian packages are there");
         return Ok(());
@@ -47,15 +56,15 @@ fn apt(args: &[&str]) -> Result<()> {
         .run()
 }
 
-fn missing() -> Result<Vec<(&'static str, &'static str)>> {
-    let names = PACKAGES.iter().map(|(name, _)| *name);
+fn missing(wanted: &[Package]) -> Result<Vec<Package>> {
+    let names = wanted.iter().map(|(name, _)| *name);
     let query = Cmd::new("dpkg-query").args(["-W", "-f", "${Package} ${db:Status-Status}\\n"]);
     // It fails when it does not know one of them, and says the others all the same.
     let known = query.args(names).read_anyway();
     let Ok(known) = known else {
         bail!("this is no Debian: there is no `dpkg-query`; Debian 12 is what is supported");
     };
-    Ok(PACKAGES.into_iter().filter(|(name, _)| !is_installed(&known, name)).collect())
+    Ok(wanted.iter().copied().filter(|(name, _)| !is_installed(&known, name)).collect())
 }
 
 fn is_installed(known: &str, name: &str) -> bool {

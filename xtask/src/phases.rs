@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_table_is_aligned_and_ends_with_the_sum() {
         let expected =
-            "  build          62.0 s\n  a longer one    0.1 s\n  total          62.1 s\n";
+            "  build            62.0 s\n  a longer one      0.1 s\n  total            62.1 s\n";
         assert_eq!(table("62000\tbuild\n100\ta longer one\n"), expected);
     }
 }

@@ -28,13 +28,22 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<()> {
     place(&built, &workspace.program(profile, "banger-init"))
 }
 
-/// Builds `banger` and `bangerd`.
+/// Builds `banger` and `bangerd`, those of the debug profile together with all tests: alone they would
+/// get other features of the same dependencies, and everything would be built twice.
 pub(crate) fn build_for_host(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let flags: &[&str] = if profile == Profile::Release { &["--release"] } else { &[] };
-    cargo(workspace)
-        .args(["build", "--package", "banger-cli", "--package", "banger-daemon"])
-        .args(flags)
-        .run()
+    let what: &[&str] = match profile {
+        Profile::Debug => &["--workspace", "--all-targets"],
+        Profile::Release => &["--release", "--package", "banger-cli", "--package", "banger-daemon"],
+    };
+    cargo(workspace).arg("build").args(what).run()
+}
+
+/// Copies the programs to where no build replaces them below running tests.
+pub(crate) fn set_apart(workspace: &Workspace, profile: Profile, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    ["banger", "bangerd", "banger-init"]
+        .into_iter()
+        .try_for_each(|name| place(&workspace.program(profile, name), &dir.join(name)))
 }
 
 /// Copies the file unless the copy is there. A running daemon never sees half of it.

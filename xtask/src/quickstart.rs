@@ -50,12 +50,12 @@ pub(crate) fn run_as_root(workspace: &Workspace, rebuild: Rebuild) -> Result<()>
 }
 
 fn build_and_boot(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
-    let before = Inventory::take()?;
+    let before = Inventory::of_devices(workspace)?;
     let phases = Phases::resume(&phases_file(workspace));
     let _in_use =
         phases.time("runtime bundle", || bundle::ensure(workspace, Profile::Release, rebuild))?;
     let enclosed = enclosure::run([TASK]);
-    let left = Inventory::added_since(&before)?;
+    let left = before.left_since()?;
     enclosed?;
     if !left.is_empty() {
         bail!("something is left on the machine:\n  {}", left.join("\n  "));
@@ -66,15 +66,17 @@ fn build_and_boot(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
 /// The part in the private namespaces.
 pub(crate) fn run_inside(workspace: &Workspace) -> Result<()> {
     let phases = Phases::resume(&phases_file(workspace));
+    let links = Inventory::of_links()?;
     let home = Home::new(workspace, TASK, Profile::Release);
     let daemon = phases.time("daemon", || Daemon::start(home))?;
     let ran = phases.time("VM: boot, run, delete", || run_vm(&daemon, &answer_file(workspace)));
     let stopped = phases.time("daemon stop", || daemon.stop());
     ran?;
     stopped?;
-    let left = leftover::processes()?;
+    let mut left = leftover::processes()?;
+    left.extend(links.left_since()?);
     if !left.is_empty() {
-        bail!("something still runs:\n  {}", left.join("\n  "));
+        bail!("something is still there:\n  {}", left.join("\n  "));
     }
     Ok(())
 }

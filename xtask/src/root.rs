@@ -17,15 +17,14 @@ pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(
     workspace: &Workspace,
     args: I,
 ) -> Result<()> {
-    let status = Cmd::as_root("env")
-        // sudo keeps none of these.
-        .args(kept_variables(workspace))
-        .arg(enclosure::own_program()?)
-        .arg("root")
-        .args(args)
-        .watches_input()
-        .grace(GRACE)
-        .status()?;
+    let own = enclosure::own_program()?;
+    let cmd = if rustix::process::geteuid().is_root() {
+        Cmd::new(own)
+    } else {
+        // sudo keeps no variables, env(1) sets them again.
+        Cmd::as_root("env").args(kept_variables(workspace)).arg(own)
+    };
+    let status = cmd.arg("root").args(args).watches_input().grace(GRACE).status()?;
     told(status, "the part that runs as root")
 }
 
@@ -52,7 +51,8 @@ pub(crate) fn told(status: ExitStatus, what: &str) -> Result<()> {
 
 fn kept_variables(workspace: &Workspace) -> Vec<OsString> {
     let mut kept = vec![assignment("CARGO_TARGET_DIR", workspace.target().as_os_str())];
-    let names = ["PATH", "CI", "BANGER_VMM", "BANGER_OVERLAY", "BANGER_LOG_LEVEL"];
+    let names =
+        ["PATH", "CI", "BANGER_VMM", "BANGER_OVERLAY", "BANGER_LOG_LEVEL", "BANGER_TEST_KEEP"];
     for name in names {
         kept.extend(std::env::var_os(name).map(|value| assignment(name, &value)));
     }

@@ -3,6 +3,7 @@
 mod checks;
 mod nextest;
 mod report;
+mod tools;
 
 use crate::bundle::{self, Rebuild};
 use crate::cmd::Cmd;
@@ -103,6 +104,7 @@ fn run_level(
         return Ok(());
     }
     if level == Level::E2e {
+        programs::set_apart(workspace, Profile::Debug, &nextest.programs())?;
         let prepared = outcome(root::run(workspace, ["bundle"]))?;
         if let Outcome::Failed(_) = prepared {
             report.add("e2e: runtime bundle", prepared);
@@ -137,7 +139,7 @@ pub(crate) fn prepare_bundle(workspace: &Workspace) -> Result<()> {
 
 /// Runs a level that needs root; the part in the machine's own network.
 pub(crate) fn run_as_root(workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
-    let before = Inventory::take()?;
+    let before = Inventory::of_devices(workspace)?;
     // The lock keeps another task from replacing the bundle below running VMs.
     let in_use = match level {
         Level::E2e => Some(bundle::ensure(workspace, Profile::Debug, Rebuild::IfStale)?),
@@ -145,7 +147,7 @@ pub(crate) fn run_as_root(workspace: &Workspace, level: Level, extra: &[String])
     };
     let args = ["level", level.name(), "--"].map(str::to_owned);
     let ran = enclosure::run(args.iter().chain(extra));
-    let left = Inventory::added_since(&before)?;
+    let left = before.left_since()?;
     drop(in_use);
     bundle::give_back(workspace)?;
     ran?;
@@ -157,9 +159,9 @@ pub(crate) fn run_as_root(workspace: &Workspace, level: Level, extra: &[String])
 
 /// Runs a level; the part in the private namespaces.
 pub(crate) fn run_inside(workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
-    let before = Inventory::take()?;
+    let before = Inventory::of_links()?;
     let ran = Nextest::prepared(workspace)?.run(workspace, level, extra);
-    let mut left = Inventory::added_since(&before)?;
+    let mut left = before.left_since()?;
     left.extend(leftover::processes()?);
     ran?;
     if !left.is_empty() {

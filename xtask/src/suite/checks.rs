@@ -1,7 +1,9 @@
 //! Everything about the source that is checked without running it.
 
 use super::outcome;
-use super::report::{Outcome, Report};
+use super::report::Report;
+use super::tools;
+use crate::cmd::Cmd;
 use crate::programs::cargo;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -14,15 +16,15 @@ pub(super) fn run(workspace: &Workspace, report: &mut Report) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     report.add("lints", outcome(cargo(workspace).args(clippy).run())?);
     report.add("house rules", outcome(tidy::check(workspace))?);
-    report.add("licences", licences(workspace)?);
+    report.add("licences", outcome(licences(workspace))?);
     Ok(())
 }
 
-/// cargo-deny takes minutes to build, so it is used where it is installed and never installed here.
-fn licences(workspace: &Workspace) -> Result<Outcome> {
-    if cargo(workspace).args(["deny", "--version"]).probe()?.is_none() {
-        let reason = "cargo-deny is not installed (`cargo install cargo-deny --locked`)";
-        return Ok(Outcome::CannotRun(reason.to_owned()));
-    }
-    outcome(cargo(workspace).args(["deny", "check", "bans", "licenses", "sources"]).run())
+fn licences(workspace: &Workspace) -> Result<()> {
+    let program = tools::DENY.find_or_install(workspace)?;
+    // What is double is a warning with a page of its own; `cargo deny check` shows it.
+    Cmd::new(program)
+        .args(["--log-level", "error", "check", "bans", "licenses", "sources"])
+        .dir(workspace.root())
+        .run()
 }

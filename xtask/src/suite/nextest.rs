@@ -2,18 +2,16 @@
 
 use super::Level;
 use super::report::Outcome;
+use super::tools;
 use crate::cmd::Cmd;
 use crate::programs::cargo;
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-
-/// The version that is installed where there is none.
-const VERSION: &str = "0.9.143";
 
 /// nextest, with all tests built.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ impl Nextest {
     pub(super) fn prepare(workspace: &Workspace) -> Result<Self> {
         let dir = workspace.scratch("test");
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let nextest = Self { program: find_or_install(workspace)?, dir };
+        let nextest = Self { program: tools::NEXTEST.find_or_install(workspace)?, dir };
         let path = nextest.program.to_string_lossy();
         write(&nextest.dir.join("program"), &path)?;
         let list = ["nextest", "list", "--workspace", "--list-type", "binaries-only"];
@@ -53,14 +51,20 @@ impl Nextest {
 
     /// Runs a level. Everything was built before, so this needs no cargo and can run as root.
     pub(super) fn run(&self, workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
-        let programs = workspace.program(Profile::Debug, "");
-        self.reusing(workspace, "run")
-            .args(["--profile", level.profile(), "--no-input-handler"])
-            .args(["--no-tests", "pass"])
-            .args(extra)
-            .env("BANGER_TEST_PROGRAMS", &programs)
-            .env("BANGER_BUNDLE_DIR", workspace.bundle())
-            .run()
+        let cmd = self
+            .reusing(workspace, "run")
+            .args(["--profile", level.profile(), "--no-input-handler", "--no-tests", "pass"])
+            .args(extra);
+        match level {
+            // The other levels shall not depend on what is built here.
+            Level::E2e => cmd
+                .surroundings(&[
+                    ("BANGER_TEST_PROGRAMS", self.programs()),
+                    ("BANGER_BUNDLE_DIR", workspace.bundle()),
+                ])
+                .run(),
+            _ => cmd.run(),
+        }
     }
 
     /// Checks that every test belongs to exactly one level, and that none is ignored.
@@ -128,6 +132,11 @@ impl Nextest {
             .arg(self.metadata())
     }
 
+    /// Where the programs are that the e2e tests use.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.dir.join("programs")
+    }
+
     fn binaries(&self) -> PathBuf {
         self.dir.join("binaries.json")
     }
@@ -139,23 +148,6 @@ impl Nextest {
 
 fn cargo_nextest(program: &std::path::Path, workspace: &Workspace) -> Cmd {
     Cmd::new(program).dir(workspace.root())
-}
-
-fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
-    let tools = workspace.target().join("tools");
-    let own = tools.join("bin/cargo-nextest");
-    for candidate in [PathBuf::from("cargo-nextest"), own.clone()] {
-        if Cmd::new(&candidate).args(["nextest", "--version"]).probe()?.is_some() {
-            return Ok(candidate);
-        }
-    }
-    eprintln!("cargo-nextest is not installed; building it into target/tools takes some minutes");
-    cargo(workspace)
-        .args(["install", "cargo-nextest", "--version", VERSION, "--locked", "--root"])
-        .arg(&tools)
-        .run()
-        .context("install cargo-nextest by hand and try again")?;
-    Ok(own)
 }
 
 fn junit(workspace: &Workspace, level: Level) -> PathBuf {

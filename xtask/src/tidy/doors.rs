@@ -39,9 +39,13 @@ pub(super) fn shells(source: &Source) -> Vec<Finding> {
         .rust()
         .filter(|file| file.path != "xtask/src/tidy/doors.rs")
         .flat_map(|file| {
+            // A test may speak of shells, as that of the completion scripts does.
+            let in_test = file.path.contains("tests/");
+            let quoted = &quoted;
             file.all_code()
-                .filter(|line| {
-                    quoted.iter().any(|name| line.code.contains(name)) || line.code.contains(spelt)
+                .filter(move |line| {
+                    let named = quoted.iter().any(|name| line.code.contains(name.as_str()));
+                    (named && !in_test) || line.code.contains(spelt)
                 })
                 .map(|line| Finding::new(format!("{}:{}", file.path, line.number), "names a shell"))
         })

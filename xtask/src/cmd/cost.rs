@@ -1,0 +1,86 @@
+//! What a program costs: its time by the clock and on the processors.
+
+use super::{Cmd, Echo, Running, check};
+use anyhow::{Context, Result};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What one run of a program cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    /// From just before it was started until it was known to have ended.
+    pub(crate) wall: Duration,
+    /// The processor time of it and of what it waited for.
+    pub(crate) cpu: Duration,
+}
+
+impl Cmd {
+    /// Runs it with its output thrown away and says what it cost. Everything but exit code 0 is an
+    /// error.
+    pub(crate) fn measure(mut self) -> Result<Cost> {
+        self.echo = Echo::Silent;
+        let since = Instant::now();
+        let running = self.start(Stdio::null(), Stdio::null())?;
+        running.measure(since)
+    }
+}
+
+impl Running {
+    fn measure(mut self, since: Instant) -> Result<Cost> {
+        self.wait_while_wanted()?;
+        let ended = wait4(self.pid.as_raw_nonzero().get());
+        let wall = since.elapsed();
+        let (status, cpu) = ended.with_context(|| format!("cannot wait for `{}`", self.shown))?;
+        check(&self.shown, status)?;
+        Ok(Cost { wall, cpu })
+    }
+}
+
+/// Collects a child that has ended. For the standard library it is then a stranger, whom waiting for
+/// again does no harm.
+fn wait4(pid: libc::pid_t) -> io::Result<(ExitStatus, Duration)> {
+    let mut status = 0;
+    // SAFETY: both pointers are to values of the right type that outlive the call; for the second
+    // all zeros is valid.
+    #[expect(unsafe_code, reason = "the standard library does not tell what a child used")]
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid, &raw mut status, 0, &raw mut usage), usage)
+    };
+    if waited != pid {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((ExitStatus::from_raw(status), duration(usage.ru_utime) + duration(usage.ru_stime)))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::from_secs(seconds)
+        + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_sleeps_costs_time_and_no_processor() {
+        let cost = Cmd::new("sleep").arg("0.2").measure().unwrap();
+        assert!(cost.wall >= Duration::from_millis(200), "{cost:?}");
+        assert!(cost.cpu < Duration::from_millis(100), "{cost:?}");
+    }
+
+    #[test]
+    fn a_program_that_works_costs_processor_time() {
+        let cost = Cmd::new("seq").arg("3000000").measure().unwrap();
+        assert!(cost.cpu > Duration::ZERO && cost.cpu <= cost.wall * 4, "{cost:?}");
+    }
+
+    #[test]
+    fn failure_is_an_error() {
+        let error = Cmd::new("false").measure().unwrap_err().to_string();
+        assert!(error.contains("`false` failed"), "{error}");
+    }
+}
