@@ -34,9 +34,16 @@ pub(crate) struct Cmd {
     dir: Option<PathBuf>,
     echo: Echo,
     kin: Kin,
+    session: Session,
     during: During,
     timeout: Option<Duration>,
     grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Session {
+    Shared,
+    Own,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +91,7 @@ impl Cmd {
             dir: None,
             echo: Echo::Shown,
             kin: Kin::Stranger,
+            session: Session::Shared,
             during: During::Work,
             timeout: None,
             grace: GRACE,
@@ -139,6 +147,12 @@ impl Cmd {
     /// Says that the program is xtask, which ends in good order when its input ends.
     pub(crate) fn watches_input(mut self) -> Self {
         self.kin = Kin::Xtask;
+        self
+    }
+
+    /// Gives it a session of its own, not only a process group.
+    pub(crate) fn own_session(mut self) -> Self {
+        self.session = Session::Own;
         self
     }
 
@@ -235,6 +249,7 @@ impl Cmd {
             command.current_dir(dir);
         }
         match self.kin {
+            Kin::Stranger if self.session == Session::Own => in_own_session(&mut command),
             Kin::Stranger => command.stdin(Stdio::null()).process_group(0),
             Kin::Xtask => command.stdin(Stdio::piped()),
             Kin::Heir => command.stdin(Stdio::inherit()),
@@ -425,6 +440,16 @@ fn quoted(arg: &OsStr) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// The leader of a session leads a process group of the same number too.
+fn in_own_session(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec the closure makes one system call and nothing else.
+    #[expect(unsafe_code, reason = "a session is made in the child")]
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
+    }
+    command.stdin(Stdio::null())
+}
+
 #[expect(clippy::disallowed_methods, reason = "xtask's one door; it knows no crate of banger")]
 fn command(program: &Path) -> Command {
     Command::new(program)
@@ -446,6 +471,16 @@ mod tests {
         let error = Cmd::new("false").run().unwrap_err().to_string();
         assert!(error.contains("`false` failed"), "{error}");
         assert!(Cmd::new("no-such-program").probe().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_session_of_its_own_is_led_by_the_program() {
+        let own = Cmd::new("sleep").arg("60").own_session();
+        let running = own.spawn_to(Path::new("/dev/null")).unwrap();
+        let pid = running.pid().as_raw_nonzero().to_string();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // proc_pid_stat(5): the sixth field.
+        assert_eq!(stat.split(' ').nth(5), Some(pid.as_str()));
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn prepare(workspace: &Workspace, place: &Place) -> Result<Disks> {
 fn ensure_up(place: &Place, disks: &Disks) -> Result<()> {
     if let Some(record) = place.read_record()? {
         if record.disks == *disks && record.phase != Phase::Failed {
-            return await_up(place);
+            await_up(place)?;
+            return entry::refresh_programs(place);
         }
         eprintln!("the host's disks have changed: it is started again");
         take_down(place)?;

@@ -95,12 +95,12 @@ impl Floor {
         Cmd::new("cat").args(&self.parts).silent().run_to(&self.initrd)
     }
 
-    /// Starts QEMU and lets its machine run.
+    /// Starts QEMU as `setsid` would, and lets its machine run.
     pub(super) fn launch(&self) -> Result<Started> {
         let [program, args @ ..] = self.qemu.as_slice() else {
             bail!("the VMM has no arguments");
         };
-        let qemu = Cmd::new(program).args(args).silent().spawn_to(&self.output)?;
+        let qemu = Cmd::new(program).args(args).own_session().silent().spawn_to(&self.output)?;
         let deadline = Instant::now() + START;
         while qmp::cont(&self.socket)?.is_none() {
             if qemu.wait_for(TICK)? || Instant::now() > deadline {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Rounds that count, after those that warm up.
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 40;
 const WARM_UP: usize = 2;
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -85,6 +85,12 @@ pub(super) fn run(place: &Place, command: &[String], limit: Duration) -> Result<
     Ok(code(status.code()))
 }
 
+/// Has the host take over programs that were built since it came up. It needs root.
+pub(super) fn refresh_programs(place: &Place) -> Result<()> {
+    let line = "systemctl restart programs";
+    enter(&up(place)?, None, Some(line)).timeout(WAY).run()
+}
+
 /// The line that runs the command, and ends it in time: the end of ssh would not.
 fn with_limit(command: &[String], limit: Duration, flag: Option<&str>) -> String {
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();

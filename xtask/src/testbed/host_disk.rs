@@ -69,7 +69,7 @@ const BEFORE: [(&str, &str); 2] = [
 ];
 
 /// What is written into the installation.
-const AFTER: [(&str, &str); 7] = [
+const AFTER: [(&str, &str); 8] = [
     ("etc/hostname", "testbed\n"),
     ("etc/hosts", "127.0.0.1 localhost testbed\n::1 localhost\n"),
     ("etc/resolv.conf", ""),
@@ -81,6 +81,13 @@ const AFTER: [(&str, &str); 7] = [
          [Service]\nType=oneshot\nRemainAfterExit=yes\n\
          ExecStart=/bin/ip address replace 10.0.2.15/24 dev eth0\n\
          ExecStart=/bin/ip link set eth0 up\n",
+    ),
+    // Over 9p each start of a program would read all of it again.
+    (
+        "etc/systemd/system/programs.service",
+        "[Unit]\nRequiresMountsFor=/mnt/share\nBefore=ssh.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=/bin/cp --recursive --update --remove-destination /mnt/share/. /opt/banger\n",
     ),
     (
         "etc/ssh/sshd_config.d/testbed.conf",
@@ -156,7 +163,7 @@ fn key() -> String {
 fn fstab() -> String {
     format!(
         "/dev/vdb /opt/bundle ext4 ro 0 0\n\
-         {SHARE_TAG} /opt/banger 9p trans=virtio,version=9p2000.L,msize=524288,ro 0 0\n"
+         {SHARE_TAG} /mnt/share 9p trans=virtio,version=9p2000.L,msize=524288,ro 0 0\n"
     )
 }
 
@@ -207,7 +214,7 @@ fn customise(part: &Path, root: &Path) -> Result<()> {
         write(root, file, content)?;
     }
     write(root, "etc/fstab", &fstab())?;
-    for dir in ["opt/bundle", "opt/banger"] {
+    for dir in ["opt/bundle", "opt/banger", "mnt/share"] {
         fs::create_dir_all(root.join(dir)).with_context(|| format!("cannot create /{dir}"))?;
     }
     let public = read(&part.join("key.pub"))?;
@@ -220,8 +227,10 @@ fn customise(part: &Path, root: &Path) -> Result<()> {
     for unit in MASKED {
         link("/dev/null", &units.join(unit))?;
     }
-    let unit = "address.service";
-    link(&format!("../{unit}"), &units.join("multi-user.target.wants").join(unit))
+    let wanted = units.join("multi-user.target.wants");
+    ["address.service", "programs.service"]
+        .iter()
+        .try_for_each(|unit| link(&format!("../{unit}"), &wanted.join(unit)))
 }
 
 fn write(root: &Path, file: &str, content: &str) -> Result<()> {

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 /// For the first process to hand over to the keeper.
 const HANDOVER: Duration = Duration::from_secs(10);
-/// A boot under emulation takes 15 to 60 s on a busy machine.
-const BOOT: Duration = Duration::from_secs(240);
+/// A boot under emulation takes 15 s, and some minutes where others keep the processors busy.
+const BOOT: Duration = Duration::from_secs(480);
 /// After so many boots in a row that led to nothing, something else is wrong.
 const MOST_FAILURES: u32 = 3;
 /// How often the host is looked at.
@@ -37,7 +37,8 @@ const MOST_SILENCES: u32 = 6;
 /// An idle host uses some 2 ticks of processor time in a second; a frozen one none in half a minute.
 const FEWEST_TICKS: u64 = 5;
 /// What holds in a host that is up.
-const COMPLETE: &str = "test -c /dev/kvm && mountpoint -q /opt/bundle && mountpoint -q /opt/banger";
+const COMPLETE: &str =
+    "test -c /dev/kvm && mountpoint -q /opt/bundle && systemctl -q is-active programs";
 
 /// Starts a keeper, which outlives this process.
 pub(super) fn start(place: &Place, disks: &Disks) -> Result<()> {
@@ -140,7 +141,14 @@ fn begin(place: &Place, record: &mut Record) -> Result<Host> {
 
 /// Waits until the host is complete; says why if it does not come to that.
 fn come_up(place: &Place, record: &Record, host: &Host) -> Result<Option<End>> {
+    let (mut ticks, mut moved) = (0, Instant::now());
     loop {
+        let now = host.process.ticks();
+        if now >= ticks + FEWEST_TICKS {
+            (ticks, moved) = (now, Instant::now());
+        } else if moved.elapsed() > BANNER {
+            return Ok(Some(End::Trouble(slept())));
+        }
         if let Some(end) = ended(place, host, Duration::from_millis(200))? {
             return Ok(Some(end));
         }
@@ -176,8 +184,7 @@ fn watch(place: &Place, host: &Host) -> Result<End> {
                 silences += 1;
                 let ticks = host.process.ticks().saturating_sub(before);
                 if ticks < FEWEST_TICKS {
-                    let time = BANNER.as_secs();
-                    return Ok(End::Trouble(format!("it was frozen: QEMU slept for {time} s")));
+                    return Ok(End::Trouble(slept()));
                 }
                 if silences >= MOST_SILENCES {
                     return Ok(End::Trouble("it was frozen: its sshd was silent".to_owned()));
@@ -185,6 +192,10 @@ fn watch(place: &Place, host: &Host) -> Result<End> {
             }
         }
     }
+}
+
+fn slept() -> String {
+    format!("it was frozen: QEMU slept for {} s", BANNER.as_secs())
 }
 
 /// Waits for so long for the host's end.

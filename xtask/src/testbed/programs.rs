@@ -1,4 +1,5 @@
-//! The directory of programs that the host sees, and runs them from.
+//! The directory of programs that the host sees. It has copies of its own, of which `up` renews those
+//! that have changed.
 
 use super::place::Place;
 use crate::firecracker;
