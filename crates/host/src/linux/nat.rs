@@ -36,11 +36,12 @@ pub(super) fn ensure(table: &TableName, rules: &Rules<'_>) -> Result<Change, Hos
     let comment = format!("banger {:016x}", fingerprint(&body));
     let forwarding = if rules.guests.is_empty() { Change::Unchanged } else { ensure_forwarding()? };
     let found = nftable::find(table).map_err(HostError::io("look at the nft table", table))?;
-    if found.is_some_and(|found| found.comment.as_ref() == Some(&comment)) {
-        return Ok(forwarding);
-    }
-    apply(&render(table, &comment, &body))
-        .map_err(HostError::program("replace the nft table", table))?;
+    let script = match found {
+        Some(found) if found.comment.as_ref() == Some(&comment) => return Ok(forwarding),
+        Some(_) => render_replacement(table, &comment, &body),
+        None => render_creation(table, &comment, &body),
+    };
+    apply(&script).map_err(HostError::program("replace the nft table", table))?;
     Ok(Change::Changed)
 }
 
@@ -72,7 +73,18 @@ fn render_absence(table: &TableName) -> String {
     format!("add table ip {table}\ndelete table ip {table}\n")
 }
 
-fn render(table: &TableName, comment: &str, body: &str) -> String {
+/// For a table that is not there; it fails if there is one after all. Making it absent first would
+/// be as right, but a deletion has the kernel wait for every reader of the old rules (an RCU grace
+/// period): 12 ms of 18 on Linux 6.18, while a VM starts.
+///
+/// nft 1.0.6 takes a whole table after `create` and leaves out all of it but the comment.
+fn render_creation(table: &TableName, comment: &str, body: &str) -> String {
+    format!(
+        "create table ip {table} {{\n  comment \"{comment}\"\n}}\ntable ip {table} {{\n{body}}}\n"
+    )
+}
+
+fn render_replacement(table: &TableName, comment: &str, body: &str) -> String {
     let absence = render_absence(table);
     format!("{absence}table ip {table} {{\n  comment \"{comment}\"\n{body}}}\n")
 }
@@ -122,7 +134,7 @@ mod tests {
         let layout = Layout::new("/state".into(), "/run/b".into()).unwrap();
         let subnet = "172.16.0.1/24".parse().unwrap();
         let body = render_body(&Rules { bridge: &bridge, subnet, guests });
-        render(&layout.nat_table(), "banger 0", &body)
+        render_replacement(&layout.nat_table(), "banger 0", &body)
     }
 
     fn guest(last: u8) -> GuestIp {
@@ -156,6 +168,21 @@ mod tests {
           chain postrouting {
             type nat hook postrouting priority srcnat; policy accept;
             ip saddr @guests oifname != "banger0" ip daddr != 172.16.0.0/24 masquerade
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_new_table_is_made_without_a_deletion_and_has_the_same_rules() {
+        let table = Layout::new("/state".into(), "/run/b".into()).unwrap().nat_table();
+        let script = render_creation(&table, "banger 0", "  chain forward {\n  }\n");
+        insta::assert_snapshot!(script, @r#"
+        create table ip banger_v3r02 {
+          comment "banger 0"
+        }
+        table ip banger_v3r02 {
+          chain forward {
           }
         }
         "#);
