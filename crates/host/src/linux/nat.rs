@@ -8,7 +8,7 @@
 //! An `accept` here cannot undo a `drop` in another table (nft evaluates every base chain): a host
 //! whose own FORWARD policy is `drop` has to let the bridge through itself.
 
-use super::nftable::{self, fingerprint};
+use super::nftable::{self, Table, fingerprint};
 use crate::cmd::Cmd;
 use crate::{Change, HostError};
 use banger_core::names::{IfName, TableName};
@@ -35,23 +35,34 @@ pub(super) fn ensure(table: &TableName, rules: &Rules<'_>) -> Result<Change, Hos
     let body = render_body(rules);
     let comment = format!("banger {:016x}", fingerprint(&body));
     let forwarding = if rules.guests.is_empty() { Change::Unchanged } else { ensure_forwarding()? };
-    let found = nftable::find(table).map_err(HostError::io("look at the nft table", table))?;
-    let script = match found {
+    match find(table)? {
         Some(found) if found.comment.as_ref() == Some(&comment) => return Ok(forwarding),
-        Some(_) => render_replacement(table, &comment, &body),
-        None => render_creation(table, &comment, &body),
-    };
-    apply(&script).map_err(HostError::program("replace the nft table", table))?;
+        Some(_) => replace(table, &comment, &body)?,
+        None => match apply(&render_creation(table, &comment, &body)) {
+            // Somebody was quicker; the rules still have to be these.
+            Err(_) if find(table)?.is_some() => replace(table, &comment, &body)?,
+            made => made.map_err(HostError::program("make the nft table", table))?,
+        },
+    }
     Ok(Change::Changed)
 }
 
 /// Removes the table.
 pub(super) fn remove(table: &TableName) -> Result<Change, HostError> {
-    if nftable::find(table).map_err(HostError::io("look at the nft table", table))?.is_none() {
+    if find(table)?.is_none() {
         return Ok(Change::Unchanged);
     }
     apply(&render_absence(table)).map_err(HostError::program("delete the nft table", table))?;
     Ok(Change::Changed)
+}
+
+fn find(table: &TableName) -> Result<Option<Table>, HostError> {
+    nftable::find(table).map_err(HostError::io("look at the nft table", table))
+}
+
+fn replace(table: &TableName, comment: &str, body: &str) -> Result<(), HostError> {
+    apply(&render_replacement(table, comment, body))
+        .map_err(HostError::program("replace the nft table", table))
 }
 
 fn apply(script: &str) -> Result<(), crate::cmd::CmdError> {

@@ -185,6 +185,30 @@ fn of_many_racing_verbs_each_succeeds() {
 }
 
 #[test]
+fn a_table_that_is_made_twice_at_once_has_its_rules_once() {
+    let scene = Scene::new();
+    let (wanted, name) = (table(&scene, &[2]), scene.layout.nat_table());
+    let rules = || {
+        let listed = Cmd::new("nft").args(["list", "table", "ip", name.as_str()]).run().unwrap();
+        String::from_utf8(listed.stdout).unwrap()
+    };
+    scene.ensure(&wanted);
+    let expected = rules();
+    for _ in 0..4 {
+        scene.remove(&wanted);
+        // Threads inherit the namespaces of the thread that starts them.
+        let outcomes: Vec<Result<Change, HostError>> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| scene.host.ensure(&wanted)));
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(rules(), expected);
+    }
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
 fn another_instance_does_not_see_what_is_here() {
     let scene = Scene::new();
     scene.ensure(&bridge(&scene, "172.16.0.1/24"));
