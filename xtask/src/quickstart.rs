@@ -11,6 +11,7 @@ use crate::phases::Phases;
 use crate::workspace::{Profile, Workspace};
 use crate::{enclosure, packages, programs, root};
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,8 +71,10 @@ pub(crate) fn run_inside(workspace: &Workspace) -> Result<()> {
     let home = Home::new(workspace, TASK, Profile::Release);
     let daemon = phases.time("daemon", || Daemon::start(home))?;
     let ran = phases.time("VM: boot, run, delete", || run_vm(&daemon, &answer_file(workspace)));
+    let emptied = remove_vms(&daemon);
     let stopped = phases.time("daemon stop", || daemon.stop());
     ran?;
+    emptied?;
     stopped?;
     let mut left = leftover::processes()?;
     left.extend(links.left_since()?);
@@ -87,6 +90,25 @@ fn run_vm(daemon: &Daemon, answer: &Path) -> Result<()> {
     let run = daemon.banger().args(["vm", "run", "--rm", "--timeout", "300", "--", "uname", "-a"]);
     let text = run.timeout(VM).grace(VM_CLEAN_UP).read()?;
     fs::write(answer, text).with_context(|| format!("cannot write {}", answer.display()))
+}
+
+/// Deletes what an interrupted run has left, this one or one before.
+fn remove_vms(daemon: &Daemon) -> Result<()> {
+    #[derive(Deserialize)]
+    struct List {
+        vms: Vec<Vm>,
+    }
+    #[derive(Deserialize)]
+    struct Vm {
+        id: String,
+    }
+    let text = daemon.banger().args(["--json", "vm", "list"]).silent().clean_up().read()?;
+    let list: List = serde_json::from_str(&text).context("cannot understand the list of VMs")?;
+    if list.vms.is_empty() {
+        return Ok(());
+    }
+    let ids = list.vms.iter().map(|vm| &vm.id);
+    daemon.banger().args(["vm", "delete"]).args(ids).clean_up().timeout(VM_CLEAN_UP).run()
 }
 
 fn lock(path: &Path) -> Result<File> {
