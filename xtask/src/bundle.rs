@@ -162,7 +162,8 @@ pub(crate) fn give_back(workspace: &Workspace) -> Result<()> {
         return Ok(());
     };
     let below = |name: &str| workspace.target().join(name);
-    let dirs = [workspace.bundle(), below("xtask"), below("testbed"), below("tools")];
+    let results = workspace.root().join("target/nextest");
+    let dirs = [workspace.bundle(), below("xtask"), below("testbed"), below("tools"), results];
     Cmd::new("chown")
         .args(["-R", "-h", &format!("{user}:{group}")])
         .args(dirs.iter().filter(|dir| dir.exists()))

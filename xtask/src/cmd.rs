@@ -193,6 +193,11 @@ impl Cmd {
         Ok(ended.stdout)
     }
 
+    /// Runs it and returns what it wrote and how it ended.
+    pub(crate) fn observe(mut self) -> Result<Ended> {
+        self.start(Stdio::piped(), Stdio::inherit())?.finish()
+    }
+
     /// Runs it without showing anything and returns what it wrote, however it ended.
     pub(crate) fn read_anyway(self) -> Result<String> {
         Ok(self.silent().start(Stdio::piped(), Stdio::null())?.finish()?.stdout)

@@ -6,6 +6,7 @@ use crate::workspace::{Profile, Workspace};
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub(crate) struct Home {
     dir: PathBuf,
     runtime: PathBuf,
     profile: Profile,
-    config: &'static str,
+    config: Cow<'static, str>,
     args: &'static [&'static str],
 }
 
@@ -34,12 +35,19 @@ impl Home {
         let mark = fnv1a(dir.as_os_str().as_encoded_bytes());
         let runtime = PathBuf::from(format!("/run/banger-xtask-{mark:016x}"));
         let config = "# The defaults, whatever the user's own configuration says.\n";
-        Self { workspace: workspace.clone(), dir, runtime, profile, config, args: &[] }
+        Self {
+            workspace: workspace.clone(),
+            dir,
+            runtime,
+            profile,
+            config: config.into(),
+            args: &[],
+        }
     }
 
     /// The same home for a daemon with this configuration.
-    pub(crate) fn configured(self, config: &'static str) -> Self {
-        Self { config, ..self }
+    pub(crate) fn configured(self, config: impl Into<Cow<'static, str>>) -> Self {
+        Self { config: config.into(), ..self }
     }
 
     /// The same home for a daemon that simulates its host.
@@ -72,7 +80,7 @@ impl Home {
         fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot create {}", self.dir.display()))?;
         let config = self.dir.join("config.toml");
-        fs::write(&config, self.config)
+        fs::write(&config, self.config.as_bytes())
             .with_context(|| format!("cannot write {}", config.display()))
     }
 }

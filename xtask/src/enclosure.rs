@@ -21,14 +21,18 @@ use std::time::Duration;
 /// How long the worker may take to clean up: a VM is stopped, a daemon ended.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// How a new enclosure is made: what follows is a program and its arguments.
+pub(crate) const MAKE: [&str; 8] =
+    ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+/// What xtask is told to do in there first.
+pub(crate) const HOLD: &str = "enclosed";
+
 /// Runs `xtask inside <args>` in a new enclosure. It needs root.
 pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(args: I) -> Result<()> {
-    let flags = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let status = Cmd::new("unshare")
-        .args(flags)
-        .arg("--")
+    let status = Cmd::new(MAKE[0])
+        .args(&MAKE[1..])
         .arg(own_program()?)
-        .arg("enclosed")
+        .arg(HOLD)
         .args(args)
         .watches_input()
         .grace(GRACE)

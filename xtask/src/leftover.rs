@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which objects are looked at.
 #[derive(Debug, Clone)]
 enum Kind {
-    /// Loop devices over files below these directories, and all device-mapper devices. Others on the
-    /// machine may come and go: they are not banger's.
+    /// Loop devices over files below these directories, and device-mapper devices with banger's
+    /// names. Others on the machine may come and go.
     Devices(Vec<PathBuf>),
     /// Links, TAPs and bridges among them, of this process's network.
     Links,
@@ -74,7 +74,9 @@ fn devices(dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
         {
             all.insert(format!("loop device {name} on {}", file.trim()));
         }
-        if let Ok(device) = fs::read_to_string(dir.join("dm/name")) {
+        if let Ok(device) = fs::read_to_string(dir.join("dm/name"))
+            && device.starts_with("banger-")
+        {
             all.insert(format!("device-mapper device {}", device.trim()));
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn set_apart(workspace: &Workspace, profile: Profile, dir: &Path) -> 
 }
 
 /// Copies the file unless the copy is there. A running daemon never sees half of it.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|there| there == content) {
         return Ok(());

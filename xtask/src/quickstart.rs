@@ -1,7 +1,7 @@
 //! `cargo xtask quickstart`: from a fresh Debian to an answer from a VM.
 //!
 //! ```text
-//! packages -> programs -> (root) bundle -> (enclosure) daemon -> VM -> nothing left
+//! packages -> programs -> (root) Firecracker, bundle -> (enclosure) daemon -> VM -> nothing left
 //! ```
 
 use crate::bundle::{self, Rebuild};
@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, Home};
 use crate::leftover::{self, Inventory};
 use crate::phases::Phases;
 use crate::workspace::{Profile, Workspace};
-use crate::{enclosure, packages, programs, root};
+use crate::{enclosure, firecracker, packages, programs, root};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::fs::{self, File, TryLockError};
@@ -27,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
     let scratch = workspace.scratch(TASK);
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let _lock = lock(&scratch.join("lock"))?;
+    root::ensure_possible()?;
     let phases = Phases::begin(&phases_file(workspace))?;
     phases.time("Debian packages", packages::install)?;
     phases.time("release programs", || programs::build(workspace, Profile::Release))?;
@@ -53,6 +54,9 @@ pub(crate) fn run_as_root(workspace: &Workspace, rebuild: Rebuild) -> Result<()>
 fn build_and_boot(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
     let before = Inventory::of_devices(workspace)?;
     let phases = Phases::resume(&phases_file(workspace));
+    let provision =
+        phases.time("Firecracker", || firecracker::provide(workspace, Profile::Release))?;
+    eprintln!("{provision}");
     let _in_use =
         phases.time("runtime bundle", || bundle::ensure(workspace, Profile::Release, rebuild))?;
     let enclosed = enclosure::run([TASK]);
@@ -68,7 +72,10 @@ fn build_and_boot(workspace: &Workspace, rebuild: Rebuild) -> Result<()> {
 pub(crate) fn run_inside(workspace: &Workspace) -> Result<()> {
     let phases = Phases::resume(&phases_file(workspace));
     let links = Inventory::of_links()?;
-    let home = Home::new(workspace, TASK, Profile::Release);
+    let mut home = Home::new(workspace, TASK, Profile::Release);
+    if let Some(binary) = firecracker::fetched(workspace)? {
+        home = home.configured(firecracker::config(&binary)?);
+    }
     let daemon = phases.time("daemon", || Daemon::start(home))?;
     let ran = phases.time("VM: boot, run, delete", || run_vm(&daemon, &answer_file(workspace)));
     let emptied = remove_vms(&daemon);

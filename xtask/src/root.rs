@@ -3,7 +3,7 @@
 use crate::cmd::Cmd;
 use crate::enclosure;
 use crate::workspace::Workspace;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::process::ExitStatus;
@@ -11,6 +11,29 @@ use std::time::Duration;
 
 /// Longer than the enclosure's own, so that that one decides.
 const GRACE: Duration = Duration::from_secs(180);
+
+/// The variables that also mean something to the part that runs as root.
+const KEPT: [&str; 7] = [
+    "PATH",
+    "CI",
+    "BANGER_VMM",
+    "BANGER_FIRECRACKER_BIN",
+    "BANGER_OVERLAY",
+    "BANGER_LOG_LEVEL",
+    "BANGER_TEST_KEEP",
+];
+
+/// Finds out early whether root can be had. Where `sudo` asks for a password it asks now, while the
+/// user is there, and not after a long build.
+pub(crate) fn ensure_possible() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Cmd::as_root("true")
+        .silent()
+        .run()
+        .context("this needs root: run it as root, or as a user who may use sudo")
+}
 
 /// Runs `xtask root <args>`, through `sudo` where xtask does not run as root.
 pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(
@@ -51,9 +74,7 @@ pub(crate) fn told(status: ExitStatus, what: &str) -> Result<()> {
 
 fn kept_variables(workspace: &Workspace) -> Vec<OsString> {
     let mut kept = vec![assignment("CARGO_TARGET_DIR", workspace.target().as_os_str())];
-    let names =
-        ["PATH", "CI", "BANGER_VMM", "BANGER_OVERLAY", "BANGER_LOG_LEVEL", "BANGER_TEST_KEEP"];
-    for name in names {
+    for name in KEPT {
         kept.extend(std::env::var_os(name).map(|value| assignment(name, &value)));
     }
     kept

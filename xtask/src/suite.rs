@@ -1,16 +1,20 @@
 //! `cargo xtask test`: every level that this machine can run, and a table at the end.
 
 mod checks;
+mod copy;
+mod in_testbed;
 mod nextest;
 mod report;
 mod tools;
+mod verdicts;
 
 use crate::bundle::{self, Rebuild};
 use crate::cmd::Cmd;
 use crate::interrupt;
 use crate::leftover::{self, Inventory};
+use crate::packages::Package;
 use crate::workspace::{Profile, Workspace};
-use crate::{enclosure, packages, programs, root};
+use crate::{enclosure, firecracker, packages, programs, root};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use nextest::Nextest;
@@ -29,24 +33,30 @@ pub(crate) enum Level {
     Host,
     /// Real VMs on QEMU, in a private network namespace; needs root.
     E2e,
+    /// The tests of the two above once more, with Firecracker and device-mapper in the testbed.
+    Testbed,
 }
 
 impl Level {
-    /// Its nextest profile; the checks have none.
-    const fn profile(self) -> &'static str {
+    /// Its profiles of nextest; the checks have none.
+    const fn profiles(self) -> &'static [&'static str] {
         match self {
-            Self::Checks | Self::Unit => "default",
-            Self::Host => "host",
-            Self::E2e => "e2e",
+            Self::Checks => &[],
+            Self::Unit => &["default"],
+            Self::Host => &["host"],
+            Self::E2e => &["e2e"],
+            Self::Testbed => &["testbed", "testbed-reflink"],
         }
     }
 
+    /// Its name on the command line.
     const fn name(self) -> &'static str {
         match self {
             Self::Checks => "checks",
             Self::Unit => "unit",
             Self::Host => "host",
             Self::E2e => "e2e",
+            Self::Testbed => "testbed",
         }
     }
 
@@ -54,16 +64,16 @@ impl Level {
     fn obstacle(self) -> Result<Option<String>> {
         match self {
             Self::Checks | Self::Unit => Ok(None),
-            Self::E2e if !cfg!(target_arch = "x86_64") => {
+            Self::E2e | Self::Testbed if !cfg!(target_arch = "x86_64") => {
                 Ok(Some("the machine is no x86-64".to_owned()))
             }
-            Self::Host | Self::E2e if !can_be_root()? => {
+            Self::Host | Self::E2e | Self::Testbed if !can_be_root()? => {
                 Ok(Some("it needs root, and `sudo` is not installed".to_owned()))
             }
             Self::Host if !Path::new("/dev/loop-control").exists() => {
                 Ok(Some("there is no /dev/loop-control; load the kernel module `loop`".to_owned()))
             }
-            Self::Host | Self::E2e => root_obstacle(),
+            Self::Host | Self::E2e | Self::Testbed => root_obstacle(),
         }
     }
 }
@@ -73,7 +83,9 @@ pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> 
     let all = Level::value_variants();
     let levels: Vec<Level> =
         all.iter().copied().filter(|level| levels.is_empty() || levels.contains(level)).collect();
-    packages::install()?;
+    let more: &[Package] =
+        if levels.contains(&Level::Testbed) { &firecracker::PACKAGES } else { &[] };
+    packages::install_with(more)?;
     let mut report = Report::default();
     if levels.contains(&Level::Checks) {
         checks::run(workspace, &mut report)?;
@@ -103,7 +115,7 @@ fn run_level(
         report.add(level.name(), Outcome::CannotRun(reason));
         return Ok(());
     }
-    if level == Level::E2e {
+    if matches!(level, Level::E2e | Level::Testbed) {
         programs::set_apart(workspace, Profile::Debug, &nextest.programs())?;
         let prepared = outcome(root::run(workspace, ["bundle"]))?;
         if let Outcome::Failed(_) = prepared {
@@ -113,15 +125,24 @@ fn run_level(
             return Ok(());
         }
     }
-    nextest.forget_results(workspace, level)?;
+    let profiles = level.profiles();
+    profiles.iter().try_for_each(|profile| nextest.forget_results(workspace, profile))?;
     let ran = match level {
         Level::Checks | Level::Unit => nextest.run(workspace, level, extra),
-        Level::Host | Level::E2e => {
+        Level::Host | Level::E2e | Level::Testbed => {
             let args = ["level", level.name(), "--"].map(str::to_owned);
             root::run(workspace, args.iter().chain(extra))
         }
     };
-    report.add(level.name(), nextest.results(workspace, level, outcome(ran)?));
+    let trouble = match outcome(ran)? {
+        Outcome::Failed(reason) => Some(reason),
+        _ => None,
+    };
+    let counts = profiles.iter().map(|profile| nextest.counts(workspace, profile));
+    let rows = report::of_tests(&counts.collect::<Vec<_>>(), trouble.as_deref());
+    for (profile, row) in profiles.iter().zip(rows) {
+        report.add(if profiles.len() == 1 { level.name() } else { profile }, row);
+    }
     if level == Level::Unit && extra.is_empty() {
         // nextest runs no documentation tests.
         let docs =
@@ -139,6 +160,9 @@ pub(crate) fn prepare_bundle(workspace: &Workspace) -> Result<()> {
 
 /// Runs a level that needs root; the part in the machine's own network.
 pub(crate) fn run_as_root(workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
+    if level == Level::Testbed {
+        return in_testbed::run_as_root(workspace, extra);
+    }
     let before = Inventory::of_devices(workspace)?;
     // The lock keeps another task from replacing the bundle below running VMs.
     let in_use = match level {
@@ -159,10 +183,13 @@ pub(crate) fn run_as_root(workspace: &Workspace, level: Level, extra: &[String])
 
 /// Runs a level; the part in the private namespaces.
 pub(crate) fn run_inside(workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
-    let before = Inventory::of_links()?;
+    // In the testbed there is nobody outside of these namespaces who would look for devices.
+    let before = [Inventory::of_links()?, Inventory::of_devices(workspace)?];
     let ran = Nextest::prepared(workspace)?.run(workspace, level, extra);
-    let mut left = before.left_since()?;
-    left.extend(leftover::processes()?);
+    let mut left = leftover::processes()?;
+    for then in &before {
+        left.extend(then.left_since()?);
+    }
     ran?;
     if !left.is_empty() {
         bail!("the tests left something in the private namespaces:\n  {}", left.join("\n  "));

@@ -19,6 +19,9 @@ mod place;
 mod process;
 mod programs;
 mod record;
+mod session;
+
+pub(crate) use session::{After, End, Session};
 
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, firecracker, packages, root};
@@ -106,16 +109,19 @@ fn up(workspace: &Workspace) -> Result<()> {
 pub(crate) fn up_as_root(workspace: &Workspace) -> Result<()> {
     let place = Place::new(workspace);
     let _one_at_a_time = place.lock_task()?;
-    let done = prepare(workspace, &place).and_then(|disks| ensure_up(&place, &disks));
+    let done = programs::share(workspace, &place)
+        .and_then(|()| prepare(workspace, &place, Profile::Release))
+        .and_then(|disks| ensure_up(&place, &disks));
     done.and(bundle::give_back(workspace))
 }
 
-fn prepare(workspace: &Workspace, place: &Place) -> Result<Disks> {
+/// Builds what is not current. The bundle, if it is not, is built with programs of this profile.
+fn prepare(workspace: &Workspace, place: &Place, profile: Profile) -> Result<Disks> {
     let host = host_disk::ensure(place)?;
-    let in_use = bundle::ensure(workspace, Profile::Release, bundle::Rebuild::IfStale)?;
+    let in_use = bundle::ensure(workspace, profile, bundle::Rebuild::IfStale)?;
     let bundle = bundle_disk::ensure(place, &workspace.bundle())?;
     drop(in_use);
-    programs::share(workspace, place)?;
+    programs::share_firecracker(workspace, place)?;
     Ok(Disks { host, bundle })
 }
 

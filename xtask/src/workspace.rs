@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where the workspace is on a machine that xtask was only copied to.
+pub(crate) const ROOT: &str = "BANGER_XTASK_ROOT";
+
 /// The cargo profile of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -33,8 +36,11 @@ impl Workspace {
         Self { root }
     }
 
-    /// The workspace of this source.
+    /// The workspace of this source, or the part of it that the testbed's host has.
     pub(crate) fn of_this_source() -> Self {
+        if let Some(root) = std::env::var_os(ROOT) {
+            return Self::new(root.into());
+        }
         let own = Path::new(env!("CARGO_MANIFEST_DIR"));
         Self::new(own.parent().unwrap_or(own).to_owned())
     }

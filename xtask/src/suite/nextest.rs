@@ -1,17 +1,16 @@
 //! cargo-nextest: getting it, building the tests once, running a level, reading what happened.
 
 use super::Level;
-use super::report::Outcome;
+use super::report::Counts;
 use super::tools;
 use crate::cmd::Cmd;
 use crate::programs::cargo;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// nextest, with all tests built.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ impl Nextest {
         let dir = workspace.scratch("test");
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let nextest = Self { program: tools::NEXTEST.find_or_install(workspace)?, dir };
-        let path = nextest.program.to_string_lossy();
-        write(&nextest.dir.join("program"), &path)?;
+        nextest.note_program(&nextest.program)?;
         let list = ["nextest", "list", "--workspace", "--list-type", "binaries-only"];
         let binaries = cargo_nextest(&nextest.program, workspace)
             .args(list)
@@ -51,19 +49,26 @@ impl Nextest {
 
     /// Runs a level. Everything was built before, so this needs no cargo and can run as root.
     pub(super) fn run(&self, workspace: &Workspace, level: Level, extra: &[String]) -> Result<()> {
-        let cmd = self
-            .reusing(workspace, "run")
-            .args(["--profile", level.profile(), "--no-input-handler", "--no-tests", "pass"])
-            .args(extra);
+        let run = self.reusing(workspace, "run");
+        // In the testbed its surroundings say which profile it is.
+        let run = if level == Level::Testbed {
+            run
+        } else {
+            run.args(["--profile", level.profiles()[0]])
+        };
+        let cmd = run.args(["--no-input-handler", "--no-tests", "pass"]).args(extra);
+        let programs = ("BANGER_TEST_PROGRAMS", self.programs());
         match level {
             // The other levels shall not depend on what is built here.
-            Level::E2e => cmd
-                .surroundings(&[
-                    ("BANGER_TEST_PROGRAMS", self.programs()),
-                    ("BANGER_BUNDLE_DIR", workspace.bundle()),
-                ])
+            Level::Checks | Level::Unit | Level::Host => cmd.run(),
+            Level::E2e => {
+                cmd.surroundings(&[programs, ("BANGER_BUNDLE_DIR", workspace.bundle())]).run()
+            }
+            // Whoever started the host learns of each test as soon as it has ended.
+            Level::Testbed => cmd
+                .args(["--message-format", "libtest-json-plus"])
+                .surroundings(&[programs, ("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1".into())])
                 .run(),
-            _ => cmd.run(),
         }
     }
 
@@ -71,10 +76,11 @@ impl Nextest {
     pub(super) fn check_borders(&self, workspace: &Workspace) -> Result<()> {
         let mut levels: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
         let mut ignored = Vec::new();
-        for level in Level::value_variants().iter().filter(|level| **level != Level::Checks) {
+        // The testbed repeats others' tests.
+        for level in &[Level::Unit, Level::Host, Level::E2e] {
             let text = self
                 .reusing(workspace, "list")
-                .args(["--profile", level.profile(), "--message-format", "json"])
+                .args(["--profile", level.profiles()[0], "--message-format", "json"])
                 .silent()
                 .read()?;
             let list: List = serde_json::from_str(&text).context("cannot understand the list")?;
@@ -99,8 +105,8 @@ impl Nextest {
     }
 
     /// Removes the results of an earlier run.
-    pub(super) fn forget_results(&self, workspace: &Workspace, level: Level) -> Result<()> {
-        let path = junit(workspace, level);
+    pub(super) fn forget_results(&self, workspace: &Workspace, profile: &str) -> Result<()> {
+        let path = workspace.root().join(results(profile));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", path.display()))
@@ -109,19 +115,10 @@ impl Nextest {
         }
     }
 
-    /// What the run of a level came to.
-    pub(super) fn results(&self, workspace: &Workspace, level: Level, ran: Outcome) -> Outcome {
-        let text = fs::read_to_string(junit(workspace, level)).unwrap_or_default();
-        let trouble = match ran {
-            Outcome::Failed(reason) => Some(reason),
-            _ => None,
-        };
-        match (counts(&text), trouble) {
-            (Some((passed, failed)), trouble) => Outcome::Tests { passed, failed, trouble },
-            (None, Some(reason)) => Outcome::Failed(reason),
-            // Without any test nextest writes no results.
-            (None, None) => Outcome::Tests { passed: 0, failed: 0, trouble: None },
-        }
+    /// How many tests of a profile passed and failed; none if nextest has written no results.
+    pub(super) fn counts(&self, workspace: &Workspace, profile: &str) -> Option<Counts> {
+        let text = fs::read_to_string(workspace.root().join(results(profile))).ok()?;
+        counts(&text)
     }
 
     fn reusing(&self, workspace: &Workspace, verb: &str) -> Cmd {
@@ -130,6 +127,11 @@ impl Nextest {
             .arg(self.binaries())
             .arg("--cargo-metadata")
             .arg(self.metadata())
+            // On a machine with a copy these are not where they were built.
+            .arg("--workspace-remap")
+            .arg(workspace.root())
+            .arg("--target-dir-remap")
+            .arg(workspace.target())
     }
 
     /// Where the programs are that the e2e tests use.
@@ -137,29 +139,47 @@ impl Nextest {
         self.dir.join("programs")
     }
 
-    fn binaries(&self) -> PathBuf {
+    /// nextest itself.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The same for a copy of the workspace, whose programs and lists others bring there.
+    pub(super) fn of_copy(&self, copy: &Workspace) -> Self {
+        Self { program: self.program.clone(), dir: copy.scratch("test") }
+    }
+
+    /// Says under which path nextest will be found.
+    pub(super) fn note_program(&self, path: &Path) -> Result<()> {
+        write(&self.dir.join("program"), &path.to_string_lossy())
+    }
+
+    /// The list of the binaries with tests.
+    pub(super) fn binaries(&self) -> PathBuf {
         self.dir.join("binaries.json")
     }
 
-    fn metadata(&self) -> PathBuf {
+    /// What cargo knows of the workspace.
+    pub(super) fn metadata(&self) -> PathBuf {
         self.dir.join("cargo-metadata.json")
     }
 }
 
-fn cargo_nextest(program: &std::path::Path, workspace: &Workspace) -> Cmd {
+fn cargo_nextest(program: &Path, workspace: &Workspace) -> Cmd {
     Cmd::new(program).dir(workspace.root())
 }
 
-fn junit(workspace: &Workspace, level: Level) -> PathBuf {
-    workspace.target().join("nextest").join(level.profile()).join("junit.xml")
+/// Where nextest writes what became of a profile's tests, below the workspace's root.
+pub(super) fn results(profile: &str) -> PathBuf {
+    Path::new("target/nextest").join(profile).join("junit.xml")
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// How many tests passed and failed, from the attributes of a JUnit report's first element.
-fn counts(junit: &str) -> Option<(u32, u32)> {
+pub(super) fn counts(junit: &str) -> Option<Counts> {
     let (_, rest) = junit.split_once("<testsuites ")?;
     let (element, _) = rest.split_once('>')?;
     let attribute = |name: &str| -> Option<u32> {
@@ -167,7 +187,7 @@ fn counts(junit: &str) -> Option<(u32, u32)> {
         value.split_once('"')?.0.parse().ok()
     };
     let failed = attribute("failures")? + attribute("errors")?;
-    Some((attribute("tests")?.saturating_sub(failed), failed))
+    Some(Counts { passed: attribute("tests")?.saturating_sub(failed), failed })
 }
 
 /// The part of nextest's list that is of interest here.
@@ -234,7 +254,7 @@ mod tests {
         let junit = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="nextest-run" tests="12" failures="2" errors="1" uuid="x">
     <testsuite name="a" tests="3" disabled="0" errors="0" failures="0">"#;
-        assert_eq!(counts(junit), Some((9, 3)));
+        assert_eq!(counts(junit), Some(Counts { passed: 9, failed: 3 }));
         assert_eq!(counts(""), None);
     }
 

@@ -3,6 +3,7 @@
 use super::machine::SSH_PORT;
 use super::place::Place;
 use super::record::{Phase, Record};
+use super::session::{End, Ran};
 use crate::cmd::Cmd;
 use crate::enclosure;
 use anyhow::{Context, Result, bail};
@@ -83,6 +84,26 @@ pub(super) fn run(place: &Place, command: &[String], limit: Duration) -> Result<
         _ => {}
     }
     Ok(code(status.code()))
+}
+
+/// Runs a command whose input ends when the user wants to end. It needs root.
+pub(super) fn observe(place: &Place, command: &[String], limit: Duration) -> Result<Ran> {
+    let record = up(place)?;
+    let line = with_limit(command, limit, None);
+    let ended = enter(&record, None, Some(&line)).watches_input().timeout(limit + WAY).observe()?;
+    let lost = match ended.status.code() {
+        Some(TOO_LONG) => bail!("what ran in the host had {} s, and took longer", limit.as_secs()),
+        Some(LOST) => what_happened(place, &record)?,
+        _ => None,
+    };
+    let end = lost.map_or(End::Exited(ended.status), End::Lost);
+    Ok(Ran { end, stdout: ended.stdout })
+}
+
+/// What a command writes; nothing if it fails. It needs root.
+pub(super) fn look(place: &Place, command: &[String], limit: Duration) -> Result<Option<String>> {
+    let line = with_limit(command, limit, None);
+    enter(&up(place)?, None, Some(&line)).timeout(limit + WAY).clean_up().probe()
 }
 
 /// Has the host take over programs that were built since it came up. It needs root.

@@ -116,6 +116,7 @@ pub(super) fn keep(place: &Place, disks: &Disks) -> Result<()> {
 struct Host {
     running: Running,
     process: Process,
+    boot: u32,
     begun: Instant,
 }
 
@@ -130,13 +131,12 @@ enum End {
 fn begin(place: &Place, record: &mut Record) -> Result<Host> {
     record.boot += 1;
     record.enter(Phase::Booting);
-    let log = place.run().join("qemu.log");
     let cmd = machine::qemu(place, &record.disks, record.acceleration, record.boot)?;
-    let running = cmd.clean_up().spawn_to(&log)?;
+    let running = cmd.clean_up().spawn_to(&place.qemu_log())?;
     let process = Process::of(running.pid())?;
     record.qemu = Some(process);
     place.write_record(record)?;
-    Ok(Host { running, process, begun: Instant::now() })
+    Ok(Host { running, process, boot: record.boot, begun: Instant::now() })
 }
 
 /// Waits until the host is complete; says why if it does not come to that.
@@ -169,7 +169,7 @@ fn come_up(place: &Place, record: &Record, host: &Host) -> Result<Option<End>> {
 fn watch(place: &Place, host: &Host) -> Result<End> {
     let mut silences = 0;
     loop {
-        if let Some(end) = ended_plain(host, PERIOD)? {
+        if let Some(end) = ended(place, host, PERIOD)? {
             return Ok(end);
         }
         if !place.run().exists() {
@@ -199,23 +199,26 @@ fn slept() -> String {
 }
 
 /// Waits for so long for the host's end.
-fn ended_plain(host: &Host, time: Duration) -> Result<Option<End>> {
+fn ended(place: &Place, host: &Host, time: Duration) -> Result<Option<End>> {
     let ended = host.running.wait_for(time)?;
     if urgency() != Urgency::None {
         return Ok(Some(End::Asked));
     }
-    Ok(ended.then(|| End::Trouble("QEMU has ended".to_owned())))
+    let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    Ok(ended.then(|| {
+        let (console, qemu) = (read(place.console(host.boot)), read(place.qemu_log()));
+        End::Trouble(last_words(&console, &qemu))
+    }))
 }
 
-/// The same, with what QEMU had to say: during a boot that is mostly a reason.
-fn ended(place: &Place, host: &Host, time: Duration) -> Result<Option<End>> {
-    Ok(ended_plain(host, time)?.map(|end| match end {
-        End::Asked => End::Asked,
-        End::Trouble(why) => {
-            let said = fs::read_to_string(place.run().join("qemu.log")).unwrap_or_default();
-            End::Trouble(format!("{why}; {}", said.lines().last().unwrap_or("it said nothing")))
-        }
-    }))
+/// Why QEMU has ended, by what the host and QEMU have said.
+fn last_words(console: &str, qemu: &str) -> String {
+    let panic = console.lines().find_map(|line| line.split_once("Kernel panic - not syncing: "));
+    match (panic, qemu.lines().last()) {
+        (Some((_, panic)), _) => format!("its kernel panicked: {}", panic.trim_end()),
+        (None, Some(said)) => format!("QEMU has ended: {said}"),
+        (None, None) => "QEMU has ended and said nothing".to_owned(),
+    }
 }
 
 /// What came of a call of the host's sshd.
@@ -240,5 +243,19 @@ fn banner(patience: Duration) -> Banner {
         Ok(true) => Banner::Said,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Banner::Interrupted,
         _ => Banner::Silence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_s_panic_explains_more_than_qemu_s_end() {
+        let console =
+            "[ 1.0] fine\n[ 2.0] Kernel panic - not syncing: stack end\r\n[ 2.1] Offset\n";
+        assert_eq!(last_words(console, ""), "its kernel panicked: stack end");
+        assert_eq!(last_words("", "qemu: no disk\n"), "QEMU has ended: qemu: no disk");
+        assert_eq!(last_words("[ 1.0] fine\n", ""), "QEMU has ended and said nothing");
     }
 }

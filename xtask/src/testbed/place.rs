@@ -68,6 +68,10 @@ impl Place {
         self.dir.join("console-of-failed-boot.log")
     }
 
+    pub(super) fn qemu_log(&self) -> PathBuf {
+        self.run().join("qemu.log")
+    }
+
     pub(super) fn keeper_log(&self) -> PathBuf {
         self.run().join("keeper.log")
     }

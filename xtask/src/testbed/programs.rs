@@ -2,32 +2,19 @@
 //! that have changed.
 
 use super::place::Place;
-use crate::firecracker;
 use crate::workspace::{Profile, Workspace};
+use crate::{firecracker, programs};
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
 
-/// Brings the directory up to date. A program that runs in the host stays what it is.
-pub(super) fn share(workspace: &Workspace, place: &Place) -> Result<()> {
+/// Adds Firecracker, which every task in the host needs.
+pub(super) fn share_firecracker(workspace: &Workspace, place: &Place) -> Result<()> {
     let bin = place.share().join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
-    let firecracker = firecracker::fetch(workspace)?;
-    let built = ["banger", "bangerd", "banger-init"]
-        .map(|name| (name, workspace.program(Profile::Release, name)));
-    for (name, from) in built.into_iter().chain([("firecracker", firecracker)]) {
-        update(&from, &bin.join(name))?;
-    }
-    Ok(())
+    programs::place(&firecracker::fetch(workspace)?, &bin.join("firecracker"))
 }
 
-fn update(from: &PathBuf, to: &Path) -> Result<()> {
-    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    if fs::read(to).is_ok_and(|there| there == content) {
-        return Ok(());
-    }
-    let part = to.with_extension("part");
-    fs::copy(from, &part)
-        .and_then(|_| fs::rename(&part, to))
-        .with_context(|| format!("cannot write {}", to.display()))
+/// Adds the programs that a user would have.
+pub(super) fn share(workspace: &Workspace, place: &Place) -> Result<()> {
+    programs::set_apart(workspace, Profile::Release, &place.share().join("bin"))
 }
