@@ -39,6 +39,11 @@ impl Console {
         Self { path: path.to_owned(), offset, partial: Vec::new(), stage: None, trouble: None }
     }
 
+    /// The log's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Takes in what is new. A log that is not there yet has nothing new.
     pub(crate) fn read(&mut self) -> io::Result<()> {
         let mut file = match File::open(&self.path) {

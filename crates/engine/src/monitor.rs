@@ -4,16 +4,20 @@ use crate::console::Console;
 use crate::reach::Reach;
 use banger_core::net::GuestIp;
 use banger_core::state::Readiness;
-use banger_host::{Exit, ExitFuture};
+use banger_host::{Changes, Exit, ExitFuture};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often a booting guest's console is looked at.
-const CONSOLE_PERIOD: Duration = Duration::from_millis(10);
-/// How often sshd is asked while it does not answer yet.
-const SSH_PERIOD: Duration = Duration::from_millis(50);
+/// How often a booting guest's console is read at most: VMMs write what it says byte by byte.
+const CONSOLE_PERIOD: Duration = Duration::from_millis(5);
+/// The shortest and the longest pause between two questions to a sshd that does not answer yet.
+const SSH_PAUSE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+/// How many times as long as a refusal took the pause after it is. Each question costs a booting
+/// guest time, milliseconds of it under emulation; so it is a tenth at most.
+const SSH_FACTOR: u32 = 10;
 
 /// What a monitor reports.
 #[derive(Debug)]
@@ -84,20 +88,26 @@ async fn follow(
     subject: &mut Subject,
     signs: &mpsc::UnboundedSender<Sign>,
 ) -> std::convert::Infallible {
-    let mut tick = tokio::time::interval(CONSOLE_PERIOD);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !subject.console.handed_over() {
-        tick.tick().await;
+    let mut changes = Changes::of(subject.console.path());
+    loop {
         if let Err(error) = subject.console.read() {
             tracing::warn!(%error, "the console cannot be read");
             return std::future::pending().await;
         }
+        if subject.console.handed_over() {
+            break;
+        }
+        changes.next().await;
+        tokio::time::sleep(CONSOLE_PERIOD).await;
     }
     report(signs, Sign::Ready(Readiness::Guest));
-    let mut tick = tokio::time::interval(SSH_PERIOD);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !subject.reach.ssh(subject.ip).await {
-        tick.tick().await;
+    loop {
+        let asked = Instant::now();
+        if subject.reach.ssh(subject.ip).await {
+            break;
+        }
+        let [shortest, longest] = SSH_PAUSE;
+        tokio::time::sleep((asked.elapsed() * SSH_FACTOR).clamp(shortest, longest)).await;
     }
     report(signs, Sign::Ready(Readiness::Ssh));
     std::future::pending().await

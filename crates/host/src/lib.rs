@@ -7,12 +7,14 @@
 //!
 //! [`cmd`] is the one place that starts programs.
 
+mod changes;
 pub mod cmd;
 mod error;
 pub mod facts;
 mod linux;
 pub mod sim;
 
+pub use changes::Changes;
 pub use error::HostError;
 pub use linux::LinuxHost;
 pub use sim::{

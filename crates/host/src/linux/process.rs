@@ -12,6 +12,7 @@
 
 use super::reap::Exits;
 use super::{file, proc};
+use crate::changes::readable;
 use crate::cmd::{Spawned, spawn_detached};
 use crate::{Change, Exit, ExitFuture, HostError, ProcessView, Signal};
 use banger_core::resource::VmmProcess;
@@ -28,8 +29,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// How long a VMM may take to open its API socket.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -140,7 +139,7 @@ impl ProcessTable {
             return Ok(Box::pin(std::future::ready(known.unwrap_or(Exit::Unknown))));
         };
         let pidfd =
-            watch(pidfd).map_err(HostError::io("watch the VMM on", vmm.api_socket.display()))?;
+            readable(pidfd).map_err(HostError::io("watch the VMM on", vmm.api_socket.display()))?;
         let exits = self.exits.clone();
         Ok(Box::pin(async move {
             while let Ok(mut ready) = pidfd.readable().await {
@@ -309,15 +308,6 @@ fn send(running: &Running, signal: Signal, vmm: &VmmProcess) -> Result<Change, H
             Err(HostError::io("send a signal to the VMM on", vmm.api_socket.display())(errno))
         }
     }
-}
-
-/// Has the Tokio runtime watch a pidfd, which is readable once its process has ended.
-fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is an open descriptor, stays one as long as the `AsyncFd` owns it, and
-    // always gives the same number.
-    #[expect(unsafe_code, reason = "the crate asks for this promise")]
-    let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
-    Ok(watched?)
 }
 
 /// Waits for the process's end, at most for `limit`.
