@@ -189,6 +189,7 @@ impl Layout {
         VmPaths {
             root_clone: dir.join("root.img"),
             root_cow: dir.join("root.cow"),
+            root_tail: dir.join("root.tail"),
             work_disk: dir.join("work.img"),
             initrd: dir.join("initrd"),
             console_log: dir.join("console.log"),
@@ -254,6 +255,8 @@ pub struct VmPaths {
     pub root_clone: PathBuf,
     /// The copy-on-write store, where the overlay is a dm-snapshot.
     pub root_cow: PathBuf,
+    /// What a root disk over a dm-snapshot has beyond the image's end.
+    pub root_tail: PathBuf,
     /// The work disk.
     pub work_disk: PathBuf,
     /// The initrd with the VM's configuration; it holds the VM's host key.

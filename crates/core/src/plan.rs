@@ -3,10 +3,10 @@
 //! Plans are values. The engine carries them out through `Host`, with the ledger one step ahead;
 //! the simulator and the tests see the same lists.
 
-use crate::names::{IfName, Layout};
+use crate::names::{IfName, Layout, VmPaths};
 use crate::net::{GuestIp, Subnet};
-use crate::resource::{Payload, Resource, Role, VmmProcess};
-use crate::unit::Bytes;
+use crate::resource::{Payload, Resource, Role, SnapshotPart, VmmProcess};
+use crate::unit::{Bytes, Sectors};
 use crate::vm::{OverlayMethod, Vm};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub struct BridgeSpec {
 pub struct StartFacts {
     /// The bridge that the TAP joins.
     pub bridge: IfName,
-    /// What the image's root file system measures.
+    /// What the image's root file system measures; 0 if it is not there.
     pub rootfs_size: Bytes,
     /// The archives before the VM's own: the image's modules, banger's init.
     pub initrd_parts: Vec<PathBuf>,
@@ -53,29 +53,17 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         Resource::VmDir { vm: id(), path: paths.dir.clone() },
         Resource::RuntimeDir { vm: id(), path: paths.runtime.clone() },
     ];
-    let overlay = vm.spec.overlay.bytes();
-    match vm.overlay.clone_method() {
-        Some(method) => plan.push(Resource::ClonedFile {
-            vm: id(),
-            path: paths.root_clone,
-            source: vm.image.rootfs.clone(),
-            size: overlay,
-            method,
-        }),
-        None => plan.push(Resource::SparseFile {
-            vm: id(),
-            path: paths.root_cow.clone(),
-            size: cow_size(overlay.max(facts.rootfs_size)),
-        }),
-    }
+    plan.extend(root_files(vm, &paths, facts.rootfs_size));
     let size = vm.spec.work_disk.bytes();
     plan.push(Resource::Ext4 { vm: id(), path: paths.work_disk, size });
     if vm.overlay == OverlayMethod::DmSnapshot {
+        let tail = tail_size(vm.spec.overlay.bytes(), facts.rootfs_size);
         plan.push(Resource::DmSnapshot {
             vm: id(),
             name: layout.root_snapshot(&vm.id),
             base: vm.image.rootfs.clone(),
             cow: paths.root_cow,
+            tail: tail.map(|_| paths.root_tail),
         });
     }
     plan.push(Resource::BootInitrd {
@@ -97,11 +85,45 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
     plan
 }
 
-/// The room that a persistent snapshot needs for `data` bytes of changes, so that it cannot run
+/// The files that the root disk is kept in.
+fn root_files(vm: &Vm, paths: &VmPaths, rootfs_size: Bytes) -> Vec<Resource> {
+    let disk = vm.spec.overlay.bytes();
+    if let Some(method) = vm.overlay.clone_method() {
+        return vec![Resource::ClonedFile {
+            vm: vm.id.clone(),
+            path: paths.root_clone.clone(),
+            source: vm.image.rootfs.clone(),
+            size: disk,
+            method,
+        }];
+    }
+    let file = |part, path: &PathBuf, size| Resource::SparseFile {
+        vm: vm.id.clone(),
+        part,
+        path: path.clone(),
+        size,
+    };
+    let tail = tail_size(disk, rootfs_size);
+    std::iter::once(file(SnapshotPart::Cow, &paths.root_cow, cow_size(rootfs_size)))
+        .chain(tail.map(|size| file(SnapshotPart::Tail, &paths.root_tail, size)))
+        .collect()
+}
+
+/// The room that a persistent snapshot needs for changes to all of the image, so that it cannot run
 /// full, which would destroy it: for each chunk of 4 KiB an exception of 16 bytes (1/256), and a
-/// mebibyte for the header and the last, partly used area (Linux, dm-snap-persistent.c).
-fn cow_size(data: Bytes) -> Bytes {
-    Bytes(data.0 + data.0 / 256 + (1 << 20))
+/// mebibyte for the header, the last chunk if the image ends in it, and the last, partly used area
+/// (Linux, dm-snap-persistent.c). What the disk has beyond the image's end does not go there.
+fn cow_size(image: Bytes) -> Bytes {
+    Bytes(image.0 + image.0 / 256 + (1 << 20))
+}
+
+/// What a root disk over a dm-snapshot has beyond the image's end; `None` if it ends there. An image
+/// that is not there gets none: the host will refuse the snapshot, and must not have grown the tail
+/// by the image's size before that.
+fn tail_size(disk: Bytes, image: Bytes) -> Option<Bytes> {
+    // The snapshot ends with the image's last whole sector, so the tail begins there.
+    let beyond = disk.sectors().0.saturating_sub(image.sectors().0);
+    (image.sectors().0 > 0 && beyond > 0).then(|| Bytes(beyond * Sectors::BYTES))
 }
 
 /// What a stop removes of what the ledger has for the VM, in order: the reverse of the start, less
@@ -214,9 +236,14 @@ mod tests {
     }
 
     fn start(overlay: OverlayMethod) -> Vec<Resource> {
+        start_over(overlay, Bytes(1 << 30))
+    }
+
+    /// With the default root disk of 8 GiB.
+    fn start_over(overlay: OverlayMethod, rootfs_size: Bytes) -> Vec<Resource> {
         let facts = StartFacts {
             bridge: IfName::try_from("banger0".to_owned()).unwrap(),
-            rootfs_size: Bytes(16 << 30),
+            rootfs_size,
             initrd_parts: vec!["/b/initrd".into()],
             config_archive: Payload(vec![1]),
             vmm_program: "/usr/bin/vmm".into(),
@@ -242,13 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_root_is_a_store_and_a_device_and_a_clone_is_one_file() {
+    fn a_snapshot_root_is_a_store_a_tail_and_a_device_and_a_clone_is_one_file() {
         use Role::{
-            Initrd, RootClone, RootCow, RootSnapshot, RuntimeDir, Tap, VmDir, Vmm, WorkDisk,
+            Initrd, RootClone, RootCow, RootSnapshot, RootTail, RuntimeDir, Tap, VmDir, Vmm,
+            WorkDisk,
         };
         assert_eq!(
             roles(&start(OverlayMethod::DmSnapshot)),
-            [VmDir, RuntimeDir, RootCow, WorkDisk, RootSnapshot, Initrd, Tap, Vmm]
+            [VmDir, RuntimeDir, RootCow, RootTail, WorkDisk, RootSnapshot, Initrd, Tap, Vmm]
         );
         assert_eq!(
             roles(&start(OverlayMethod::Copy)),
@@ -256,14 +284,43 @@ mod tests {
         );
     }
 
+    /// The sizes of the store and of the tail, and whether the device has the tail.
+    fn snapshot_sizes(rootfs_size: Bytes) -> (u64, Option<u64>, bool) {
+        let plan = start_over(OverlayMethod::DmSnapshot, rootfs_size);
+        let sized = |wanted| {
+            plan.iter().find_map(|resource| match resource {
+                Resource::SparseFile { part, size, .. } if *part == wanted => Some(size.0),
+                _ => None,
+            })
+        };
+        let of_device = |resource: &Resource| matches!(resource, Resource::DmSnapshot { tail: Some(tail), .. } if tail.ends_with("root.tail"));
+        let store = sized(SnapshotPart::Cow).expect("a snapshot has a store");
+        (store, sized(SnapshotPart::Tail), plan.iter().any(of_device))
+    }
+
     #[test]
-    fn a_snapshots_store_has_room_for_every_block_of_a_larger_image() {
-        let plan = start(OverlayMethod::DmSnapshot);
-        let size = plan.iter().find_map(|resource| match resource {
-            Resource::SparseFile { size, .. } => Some(size.0),
-            _ => None,
-        });
-        assert_eq!(size, Some((16 << 30) + (64 << 20) + (1 << 20)));
+    fn a_snapshots_store_has_room_for_every_block_of_the_image_and_the_tail_for_the_rest() {
+        let (gib, mib) = (1u64 << 30, 1u64 << 20);
+        assert_eq!(snapshot_sizes(Bytes(2 * gib)), (2 * gib + 8 * mib + mib, Some(6 * gib), true));
+        // An image that fills the disk, or would not fit.
+        for size in [8 * gib, 16 * gib] {
+            assert_eq!(snapshot_sizes(Bytes(size)), (size + size / 256 + mib, None, false));
+        }
+    }
+
+    #[test]
+    fn a_tail_begins_where_the_images_last_whole_sector_ends() {
+        let gib = 1u64 << 30;
+        for (odd, whole) in [(1, 0), (511, 0), (512, 512), (4095, 3584)] {
+            let (_, tail, _) = snapshot_sizes(Bytes(gib + odd));
+            assert_eq!(tail, Some(7 * gib - whole), "{odd}");
+        }
+        assert_eq!(snapshot_sizes(Bytes(8 * gib - 1)).1, Some(512));
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_has_no_tail() {
+        assert_eq!(snapshot_sizes(Bytes(0)), (1 << 20, None, false));
     }
 
     #[test]

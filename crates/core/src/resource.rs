@@ -46,13 +46,17 @@ pub enum Resource {
         /// How the data gets there.
         method: CloneMethod,
     },
-    /// A file of one hole: the copy-on-write store of a snapshot. It grows but never shrinks.
+    /// A file of one hole, for a snapshot to stand on. An existing file is kept, and grown if it is
+    /// smaller; it never shrinks.
     SparseFile {
         /// Whose.
         vm: VmId,
+        /// Which of the snapshot's files. Older ledgers know the store alone.
+        #[serde(default)]
+        part: SnapshotPart,
         /// Where.
         path: PathBuf,
-        /// What it measures.
+        /// The least that it measures.
         size: Bytes,
     },
     /// A sparse file with an empty ext4 file system. It grows but never shrinks; the guest grows
@@ -66,7 +70,8 @@ pub enum Resource {
         size: Bytes,
     },
     /// A device-mapper snapshot: reads come from `base`, writes go to `cow` in chunks of 8 sectors
-    /// and persist. It owns the loop devices under both files.
+    /// and persist. A snapshot is as large as its base; where there is a `tail`, the device goes on
+    /// with that. It owns the loop devices under the files.
     DmSnapshot {
         /// Whose.
         vm: VmId,
@@ -76,6 +81,9 @@ pub enum Resource {
         base: PathBuf,
         /// The copy-on-write store.
         cow: PathBuf,
+        /// What follows the last whole sector of `base`.
+        #[serde(default)]
+        tail: Option<PathBuf>,
     },
     /// The initrd that one VM boots: the parts one after the other, each padded to 4 bytes, then
     /// the tail. Mode 0600. It is written anew by each `ensure`.
@@ -143,6 +151,17 @@ pub struct VmmProcess {
     pub identity: PathBuf,
 }
 
+/// Which of the files that a snapshot stands on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotPart {
+    /// The copy-on-write store: what is written where the image has data.
+    #[default]
+    Cow,
+    /// What the disk has beyond the image's end.
+    Tail,
+}
+
 /// How a clone gets its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +199,8 @@ pub enum Role {
     RootClone,
     /// The root disk's copy-on-write store.
     RootCow,
+    /// What the root disk has beyond the image's end.
+    RootTail,
     /// The work disk.
     WorkDisk,
     /// The root disk as a snapshot device.
@@ -194,13 +215,14 @@ pub enum Role {
 
 impl Role {
     /// Every role, in start order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Bridge,
         Self::NatTable,
         Self::VmDir,
         Self::RuntimeDir,
         Self::RootClone,
         Self::RootCow,
+        Self::RootTail,
         Self::WorkDisk,
         Self::RootSnapshot,
         Self::Initrd,
@@ -217,6 +239,7 @@ impl Role {
             Self::RuntimeDir => "runtime_dir",
             Self::RootClone => "root_clone",
             Self::RootCow => "root_cow",
+            Self::RootTail => "root_tail",
             Self::WorkDisk => "work_disk",
             Self::RootSnapshot => "root_snapshot",
             Self::Initrd => "initrd",
@@ -237,7 +260,10 @@ impl Role {
 
     /// Whether a stopped VM keeps the object.
     pub const fn persists(self) -> bool {
-        matches!(self, Self::VmDir | Self::RootClone | Self::RootCow | Self::WorkDisk)
+        matches!(
+            self,
+            Self::VmDir | Self::RootClone | Self::RootCow | Self::RootTail | Self::WorkDisk
+        )
     }
 }
 
@@ -332,7 +358,8 @@ impl Resource {
             Self::VmDir { .. } => Role::VmDir,
             Self::RuntimeDir { .. } => Role::RuntimeDir,
             Self::ClonedFile { .. } => Role::RootClone,
-            Self::SparseFile { .. } => Role::RootCow,
+            Self::SparseFile { part: SnapshotPart::Cow, .. } => Role::RootCow,
+            Self::SparseFile { part: SnapshotPart::Tail, .. } => Role::RootTail,
             Self::Ext4 { .. } => Role::WorkDisk,
             Self::DmSnapshot { .. } => Role::RootSnapshot,
             Self::BootInitrd { .. } => Role::Initrd,
@@ -411,13 +438,25 @@ impl Observed {
                 size: nothing,
                 method: CloneMethod::Copy,
             },
-            Role::RootCow => Resource::SparseFile { vm, path: paths.root_cow, size: nothing },
+            Role::RootCow => Resource::SparseFile {
+                vm,
+                part: SnapshotPart::Cow,
+                path: paths.root_cow,
+                size: nothing,
+            },
+            Role::RootTail => Resource::SparseFile {
+                vm,
+                part: SnapshotPart::Tail,
+                path: paths.root_tail,
+                size: nothing,
+            },
             Role::WorkDisk => Resource::Ext4 { vm, path: paths.work_disk, size: nothing },
             Role::RootSnapshot => Resource::DmSnapshot {
                 name: layout.root_snapshot(&vm),
                 vm,
                 base: PathBuf::new(),
                 cow: paths.root_cow,
+                tail: Some(paths.root_tail),
             },
             Role::Initrd => Resource::BootInitrd {
                 vm,
@@ -494,6 +533,19 @@ mod tests {
             let observed = Observed { key: key.clone(), object: "banger0".into() };
             assert_eq!(observed.leftover(&layout).expect("a role with a leftover").key(), key);
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_ledger_from_before_tails_is_read() {
+        let row = |text: &str| serde_json::from_str::<Resource>(text).unwrap();
+        let store = row(r#"{"kind":"sparse_file","vm":"VM","path":"/c","size":1}"#
+            .replace("VM", vm().as_str())
+            .as_str());
+        assert_eq!(store.role(), Role::RootCow);
+        let device = row(r#"{"kind":"dm_snapshot","vm":"VM","name":"n","base":"/b","cow":"/c"}"#
+            .replace("VM", vm().as_str())
+            .as_str());
+        assert!(matches!(device, Resource::DmSnapshot { tail: None, .. }));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct VmSpec {
     pub vcpu: VcpuCount,
     /// Memory.
     pub memory: MiB,
-    /// The size of the root disk's copy-on-write layer.
+    /// The size of the root disk; one over a larger image has the image's.
     pub overlay: MiB,
     /// The size of the work disk.
     pub work_disk: MiB,

@@ -3,7 +3,7 @@
 use crate::console::{Console, last_lines};
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{SetupError, blocking};
-use crate::images::inventory;
+use crate::images::{inventory, rootfs_size};
 use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem::keep_log;
@@ -32,7 +32,8 @@ struct Progress {
 }
 
 impl VmTask {
-    /// Starts the VM, up to the order to boot. On failure everything that was added is undone.
+    /// Starts the VM, up to the order to boot. On failure everything that was added is undone, but
+    /// for a disk that was added to a VM which has run before.
     pub(crate) async fn start(&mut self, report: &mut Reporter) -> Result<(), EngineError> {
         self.check_disks().await?;
         let cancel = self.renew_cancel();
@@ -82,7 +83,7 @@ impl VmTask {
         let phase = report.begin(Phase::HostSetup);
         let member = Member { ip: self.vm.identity.ip, nat: self.vm.spec.nat };
         self.shared.network.join(&report.id, &self.vm.id, member).await?;
-        let rootfs_size = rootfs_size(self.vm.image.rootfs.clone()).await;
+        let rootfs_size = rootfs_size(&self.shared, &self.vm.image).await;
         let mut plan = self.plan(driver.as_ref(), &machine, rootfs_size);
         let vmm = plan.pop().expect("a start plan ends with the VMM");
         self.set_up(plan, cancel, report, progress).await?;
@@ -170,9 +171,12 @@ impl VmTask {
         progress: Progress,
         report: &mut Reporter,
     ) -> EngineError {
-        let Progress { plan, added, undo: mut left } = progress;
+        let Progress { plan, mut added, undo: mut left } = progress;
         if added.iter().any(|key| key.role() == Role::VmDir) {
             keep_log(&self.shared.settings.layout, &self.current(), &mut error);
+        } else {
+            // A guest that got as far as to run may have grown into a disk that this start added.
+            added.retain(|key| !key.role().persists());
         }
         left.extend(self.shared.executor.revert(&report.id, plan, added).await);
         left.extend(self.shared.network.leave(&report.id, &self.vm.id).await);
@@ -274,10 +278,4 @@ impl VmTask {
         self.enter(VmState::Error)?;
         Err(error)
     }
-}
-
-/// What the image's root file system measures; nothing for one that is not there, which the host
-/// will say.
-async fn rootfs_size(rootfs: PathBuf) -> Bytes {
-    blocking(move || Bytes(std::fs::metadata(rootfs).map_or(0, |metadata| metadata.len()))).await
 }

@@ -8,6 +8,7 @@ use crate::settings::Images;
 use crate::shared::Shared;
 use banger_core::image::Image;
 use banger_core::resource::Observed;
+use banger_core::unit::Bytes;
 use banger_core::vm_name::ImageName;
 use banger_image::bundle::{BuildRequest, BuildStep, Bundle, build as build_bundle};
 use jiff::Timestamp;
@@ -37,6 +38,9 @@ pub(crate) fn default_image(shared: &Shared) -> Result<Image, EngineError> {
     }
 }
 
+/// Half of the default root disk, so that a simulated one over a dm-snapshot has all its parts.
+const SIMULATED_ROOTFS: Bytes = Bytes(4 << 30);
+
 fn simulated(name: ImageName) -> Image {
     Image {
         kernel: "/sim/vmlinux".into(),
@@ -44,6 +48,18 @@ fn simulated(name: ImageName) -> Image {
         rootfs: "/sim/rootfs.ext4".into(),
         boot_args: Vec::new(),
         name,
+    }
+}
+
+/// What the root file system of an image measures; nothing for one that is not there, which the host
+/// will say.
+pub(crate) async fn rootfs_size(shared: &Shared, image: &Image) -> Bytes {
+    let rootfs = image.rootfs.clone();
+    match shared.settings.images {
+        Images::Simulated => SIMULATED_ROOTFS,
+        Images::Bundle(_) => {
+            blocking(move || Bytes(std::fs::metadata(rootfs).map_or(0, |meta| meta.len()))).await
+        }
     }
 }
 

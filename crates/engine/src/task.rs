@@ -15,7 +15,7 @@ use banger_core::names::VmPaths;
 use banger_core::plan::Member;
 use banger_core::spec::SpecChange;
 use banger_core::state::{Decision, Readiness, Request, VmState, decide};
-use banger_core::vm::{OverlayMethod, Vm};
+use banger_core::vm::Vm;
 use banger_host::Signal;
 use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -242,7 +242,6 @@ impl VmTask {
         }
         let running = self.vm.state == VmState::Running;
         let nat_changed = spec.nat != self.vm.spec.nat;
-        let grown = spec.overlay != self.vm.spec.overlay;
         let only_nat = banger_core::spec::VmSpec { nat: spec.nat, ..self.vm.spec.clone() } == spec;
         if running && nat_changed {
             let member = Member { ip: self.vm.identity.ip, nat: spec.nat };
@@ -252,9 +251,6 @@ impl VmTask {
         self.save()?;
         if running && !only_nat {
             report.note(format!("the new sizes take effect when `{}` starts again", self.vm.name));
-        }
-        if grown && self.vm.overlay == OverlayMethod::DmSnapshot {
-            report.note("a root disk over a dm-snapshot keeps the size of its image".to_owned());
         }
         Ok(true)
     }

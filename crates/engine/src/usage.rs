@@ -4,7 +4,6 @@ use crate::error::EngineError;
 use crate::executor::blocking;
 use crate::shared::{Shared, now};
 use crate::view::{Usage, VmView};
-use banger_core::plan::root_disk;
 use banger_core::resource::{Observed, Resource, ResourceKey, Role};
 use banger_core::unit::Bytes;
 use banger_core::vm::OverlayMethod;
@@ -30,15 +29,16 @@ pub(crate) async fn usage(shared: &Arc<Shared>, view: VmView) -> Result<Usage, E
     let used = after.zip(before).map(|(after, before)| after.cpu.saturating_sub(before.cpu));
     let permille = used.unwrap_or_default().as_micros() * 1000 / since.elapsed().as_micros().max(1);
     let root = match view.vm.overlay {
-        OverlayMethod::DmSnapshot => view.paths.root_cow.clone(),
-        _ => root_disk(&view.vm, &shared.settings.layout),
+        OverlayMethod::DmSnapshot => vec![&view.paths.root_cow, &view.paths.root_tail],
+        OverlayMethod::Reflink | OverlayMethod::Copy => vec![&view.paths.root_clone],
     };
+    let root = root.into_iter().filter_map(|path| allocated_bytes(path).ok());
     let up = now().0.saturating_sub(view.vm.changed_at.0).unsigned_abs();
     Ok(Usage {
         cpu: after.map_or(Duration::ZERO, |process| process.cpu),
         cpu_permille: u32::try_from(permille).unwrap_or(u32::MAX),
         resident: after.map_or(Bytes(0), |process| process.resident),
-        root: allocated_bytes(&root).unwrap_or_default(),
+        root: Bytes(root.map(|part| part.0).sum()),
         work: allocated_bytes(&view.paths.work_disk).unwrap_or_default(),
         uptime: after.map_or(Duration::ZERO, |_| Duration::from_millis(up)),
         view,

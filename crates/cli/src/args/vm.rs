@@ -88,7 +88,7 @@ pub(crate) struct SpecArgs {
     /// Memory, such as 512M or 2G
     #[arg(long, value_name = "SIZE", value_parser = value::memory, allow_hyphen_values = true)]
     memory: Option<MiB>,
-    /// The layer over the image that the root disk is written to
+    /// The root disk, a private layer over the image
     #[arg(long, value_name = "SIZE", value_parser = value::overlay, allow_hyphen_values = true)]
     overlay_size: Option<MiB>,
     /// The work disk, mounted on /root

@@ -109,7 +109,7 @@ fn help_states_the_defaults() {
               Memory, such as 512M or 2G [default: 1 GiB; configurable]
 
           --overlay-size <SIZE>
-              The layer over the image that the root disk is written to [default: 8 GiB; configurable]
+              The root disk, a private layer over the image [default: 8 GiB; configurable]
 
           --disk-size <SIZE>
               The work disk, mounted on /root [default: 8 GiB; configurable]

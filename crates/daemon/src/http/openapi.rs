@@ -47,7 +47,7 @@ pub(super) struct SpecChangeSchema {
     /// Memory in MiB.
     #[schema(minimum = 128)]
     memory: Option<u32>,
-    /// The size of the root overlay in MiB.
+    /// The size of the root disk in MiB; one over a larger image has the image's.
     #[schema(minimum = 16, maximum = 131_072)]
     overlay: Option<u32>,
     /// The size of the work disk in MiB.

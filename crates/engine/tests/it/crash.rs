@@ -1,6 +1,7 @@
 //! The daemon is killed before and after each change of the host; the next one ends clean.
 
-use crate::world::World;
+use crate::world::{World, finish};
+use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::VmState;
 use banger_core::vm::OverlayMethod;
 
@@ -46,6 +47,27 @@ async fn a_crash_at_any_step_of_a_create_leaves_no_leak() {
             }
             assert!(crashes >= 9, "{overlay:?} {effect}: only {crashes} steps were reached");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_of_a_start_that_adds_a_disk_leaves_no_leak_and_loses_none() {
+    for effect in EFFECTS {
+        let mut crashes = 0;
+        for n in 1..MOST {
+            let world = world(OverlayMethod::DmSnapshot).await;
+            world.create_without_tail("otter").await;
+            let overlay = Some(VmSpec::builtin_defaults().overlay);
+            let larger = SpecChange { overlay, ..SpecChange::default() };
+            finish(world.engine.set("otter", larger).unwrap()).await.unwrap();
+            world.faults(&format!("{effect}:ensure:{n}"));
+            if world.start("otter").await.is_ok() {
+                break;
+            }
+            crashes += 1;
+            assert_recovers(world, &format!("{effect}:ensure:{n}")).await;
+        }
+        assert!(crashes >= 9, "{effect}: only {crashes} steps were reached");
     }
 }
 

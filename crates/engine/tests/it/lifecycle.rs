@@ -191,6 +191,64 @@ async fn set_changes_the_next_start_and_refuses_to_shrink() {
 }
 
 #[tokio::test]
+async fn a_root_disk_grows_at_the_next_start_over_any_overlay() {
+    for overlay in [OverlayMethod::Copy, OverlayMethod::Reflink, OverlayMethod::DmSnapshot] {
+        let world = World::with(overlay, "172.16.0.1/24").await;
+        world.create("otter").await.unwrap();
+        let paths = world.engine.view("otter").unwrap().paths;
+        let sizes = || {
+            [&paths.root_clone, &paths.root_cow, &paths.root_tail]
+                .map(|path| world.host.disk_size(path).map(|size| size.0))
+        };
+        let before = sizes();
+        let outcome = finish(world.engine.set("otter", root(9)).unwrap()).await.unwrap();
+        assert_eq!(outcome.notes, ["the new sizes take effect when `otter` starts again"]);
+        let refused = error(finish(world.engine.set("otter", root(8)).unwrap()).await);
+        assert_eq!(refused.to_string(), "the root overlay cannot shrink from 9 GiB to 8 GiB");
+        world.stop("otter").await.unwrap();
+        world.start("otter").await.unwrap();
+        // The simulated image measures 4 GiB.
+        let expected = match overlay {
+            OverlayMethod::DmSnapshot => [None, before[1], Some(5 << 30)],
+            _ => [Some(9 << 30), None, None],
+        };
+        assert_eq!(sizes(), expected, "{overlay:?}");
+        world.assert_agree("grown").await;
+        world.delete("otter").await.unwrap();
+        world.assert_empty("deleted").await;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_a_failed_start_added_stays_for_the_guest_may_have_grown_into_it() {
+    let world = World::with(OverlayMethod::DmSnapshot, "172.16.0.1/24").await;
+    world.create_without_tail("otter").await;
+    let before = world.objects();
+    finish(world.engine.set("otter", root(8)).unwrap()).await.unwrap();
+    world.faults("ensure:root_snapshot:1");
+    assert!(world.start("otter").await.is_err());
+    assert_eq!(world.objects(), before, "no VMM was started");
+    world.faults("boot:1");
+    assert!(world.start("otter").await.is_err());
+    let id = world.engine.view("otter").unwrap().vm.id;
+    let mut after = before;
+    after.push(format!("vm/{id}/root_tail"));
+    after.sort();
+    let mut objects = world.objects();
+    objects.sort();
+    assert_eq!(objects, after);
+    assert_eq!(world.state("otter"), VmState::Stopped);
+    world.assert_agree("a failed start").await;
+    world.start("otter").await.unwrap();
+    world.delete("otter").await.unwrap();
+    world.assert_empty("deleted").await;
+}
+
+fn root(gibibytes: u32) -> SpecChange {
+    SpecChange { overlay: Some(MiB::of(gibibytes * 1024)), ..SpecChange::default() }
+}
+
+#[tokio::test]
 async fn nat_is_switched_while_the_vm_runs() {
     let world = World::new().await;
     world.create("otter").await.unwrap();

@@ -2,8 +2,9 @@
 
 use banger_core::names::{IfName, Layout};
 use banger_core::plan::BridgeSpec;
-use banger_core::spec::VmSpec;
+use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::{Readiness, VmState};
+use banger_core::unit::MiB;
 use banger_core::vm::OverlayMethod;
 use banger_engine::sim::sim_ports;
 use banger_engine::{
@@ -110,6 +111,14 @@ impl World {
 
     pub(crate) async fn create(&self, name: &str) -> Result<Outcome, Box<OperationError>> {
         finish(self.engine.create(new_vm(name))).await
+    }
+
+    /// A stopped VM whose root disk is as large as the image, which the simulator's is not by
+    /// default.
+    pub(crate) async fn create_without_tail(&self, name: &str) {
+        let spec = SpecChange { overlay: Some(MiB::of(4096)), ..SpecChange::default() };
+        finish(self.engine.create(NewVm { spec, ..new_vm(name) })).await.unwrap();
+        self.stop(name).await.unwrap();
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<Outcome, Box<OperationError>> {

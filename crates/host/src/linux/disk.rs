@@ -11,10 +11,10 @@ use std::path::Path;
 /// The work disk's label, by which a guest can mount it.
 const LABEL: &str = "banger-work";
 
-/// Makes the file, or grows the one that is there.
+/// Makes the file, or grows the one that is there. A larger one stays as it is.
 pub(super) fn ensure_sparse(path: &Path, size: Bytes) -> Result<Change, HostError> {
     if let Some(is) = file::size(path)? {
-        return grow(path, is, size);
+        return file::grow(path, is, size);
     }
     OpenOptions::new()
         .write(true)
@@ -70,8 +70,19 @@ mod tests {
         let meta = path.metadata().unwrap();
         assert_eq!((meta.len(), meta.blocks()), (2 << 30, 0));
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
-        let error = ensure_sparse(&path, Bytes(1 << 30)).unwrap_err();
+        assert_eq!(ensure_sparse(&path, Bytes(1 << 30)).unwrap(), Change::Unchanged);
+        assert_eq!(path.metadata().unwrap().len(), 2 << 30);
+    }
+
+    #[test]
+    fn a_work_disk_grows_and_a_shorter_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("work.img");
+        File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        assert_eq!(ensure_ext4(&path, Bytes(2 << 30)).unwrap(), Change::Changed);
+        let error = ensure_ext4(&path, Bytes(1 << 30)).unwrap_err();
         assert!(error.to_string().ends_with("measures 2.0 GiB and cannot shrink to 1.0 GiB"));
+        assert_eq!(path.metadata().unwrap().len(), 2 << 30);
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Inventory<'_> {
             let files = [
                 (Role::RootClone, &paths.root_clone),
                 (Role::RootCow, &paths.root_cow),
+                (Role::RootTail, &paths.root_tail),
                 (Role::WorkDisk, &paths.work_disk),
                 (Role::Initrd, &paths.initrd),
             ];

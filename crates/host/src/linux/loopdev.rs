@@ -6,6 +6,7 @@
 
 use super::ioctl::{self, Access};
 use crate::HostError;
+use banger_core::unit::Sectors;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -67,14 +68,19 @@ impl LoopDevice {
         device_path(self.number)
     }
 
-    /// What it measures, in sectors.
-    pub(super) fn sectors(&self) -> Result<u64, HostError> {
-        let path = format!("/sys/block/loop{}/size", self.number);
-        let text = fs::read_to_string(&path).map_err(HostError::io("read", &path))?;
-        text.trim().parse().map_err(|error| {
-            HostError::io("read", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
-        })
+    /// What it measures.
+    pub(super) fn sectors(&self) -> Result<Sectors, HostError> {
+        sectors(self.number)
     }
+}
+
+/// What a loop device measures: what its file measured when it was attached.
+pub(super) fn sectors(number: u32) -> Result<Sectors, HostError> {
+    let path = format!("/sys/block/loop{number}/size");
+    let text = fs::read_to_string(&path).map_err(HostError::io("read", &path))?;
+    text.trim().parse().map(Sectors).map_err(|error| {
+        HostError::io("read", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
+    })
 }
 
 fn device_path(number: u32) -> PathBuf {
@@ -170,7 +176,7 @@ mod host_tests {
         let path = backing(dir.path());
         let device = LoopDevice::attach(&path, Access::ReadOnly).unwrap();
         assert_eq!(devices_on(&path), [Attached { number: device.number, backing: path.clone() }]);
-        assert_eq!(device.sectors().unwrap(), 2048);
+        assert_eq!(device.sectors().unwrap(), Sectors(2048));
         let mut bytes = [0; 5];
         File::open(device.path()).unwrap().read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(&bytes, b"otter");

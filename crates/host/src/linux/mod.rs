@@ -79,9 +79,9 @@ impl LinuxHost {
             | Resource::SparseFile { vm, path, .. }
             | Resource::Ext4 { vm, path, .. }
             | Resource::BootInitrd { vm, path, .. } => self.check_path(vm, path),
-            Resource::DmSnapshot { vm, name, cow, .. } => {
+            Resource::DmSnapshot { vm, name, cow, tail, .. } => {
                 named(name.as_str(), *name == self.layout.root_snapshot(vm))?;
-                self.check_path(vm, cow)
+                [cow].into_iter().chain(tail).try_for_each(|path| self.check_path(vm, path))
             }
             Resource::Tap { vm, name, .. } => named(name.as_str(), *name == self.layout.tap(vm)),
             Resource::NatTable { table, .. } => {
@@ -111,7 +111,9 @@ impl Host for LinuxHost {
             }
             Resource::SparseFile { path, size, .. } => disk::ensure_sparse(path, *size),
             Resource::Ext4 { path, size, .. } => disk::ensure_ext4(path, *size),
-            Resource::DmSnapshot { name, base, cow, .. } => snapshot::ensure(name, base, cow),
+            Resource::DmSnapshot { name, base, cow, tail, .. } => {
+                snapshot::ensure(name, snapshot::Files { base, cow, tail: tail.as_deref() })
+            }
             Resource::BootInitrd { path, parts, tail, .. } => initrd::ensure(path, parts, tail),
             Resource::Bridge { name, subnet, alias } => link::ensure_bridge(name, *subnet, alias),
             Resource::NatTable { table, bridge, subnet, guests } => {
@@ -130,7 +132,9 @@ impl Host for LinuxHost {
             | Resource::SparseFile { path, .. }
             | Resource::Ext4 { path, .. }
             | Resource::BootInitrd { path, .. } => file::remove(path),
-            Resource::DmSnapshot { name, cow, .. } => snapshot::remove(name, cow),
+            Resource::DmSnapshot { name, cow, tail, .. } => {
+                snapshot::remove(name, cow, tail.as_deref())
+            }
             Resource::Bridge { name, alias, .. } => link::remove_bridge(name, alias),
             Resource::NatTable { table, .. } => nat::remove(table),
             Resource::Tap { name, .. } => link::remove_tap(name),
@@ -163,10 +167,12 @@ impl Processes for LinuxHost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_core::resource::SnapshotPart;
     use banger_core::unit::Bytes;
 
     fn sparse(path: &str) -> Resource {
-        Resource::SparseFile { vm: vm(), path: path.into(), size: Bytes(1) }
+        let part = SnapshotPart::Cow;
+        Resource::SparseFile { vm: vm(), part, path: path.into(), size: Bytes(1) }
     }
 
     fn vm() -> VmId {
@@ -184,6 +190,12 @@ mod tests {
             assert!(outside(host.ensure(&sparse(path))), "{path}");
             assert!(outside(host.remove(&sparse(path))), "{path}");
         }
+        let name = layout.root_snapshot(&vm());
+        let (base, cow) = ("/b".into(), layout.vm(&vm()).root_cow);
+        let tail = Some("/dev/sda".into());
+        let astray = Resource::DmSnapshot { vm: vm(), name, base, cow, tail };
+        assert!(matches!(host.ensure(&astray), Err(HostError::Outside { .. })));
+        assert!(matches!(host.remove(&astray), Err(HostError::Outside { .. })));
         let wrong = Resource::VmDir { vm: vm(), path: layout.vms_dir() };
         assert!(matches!(host.remove(&wrong), Err(HostError::Outside { .. })));
     }

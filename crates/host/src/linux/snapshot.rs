@@ -1,18 +1,25 @@
 //! Device-mapper snapshots over loop devices.
 //!
 //! ```text
-//! /dev/mapper/<name>  snapshot, persistent, chunks of 8 sectors
-//!   ├─ loop device, read-only  → the image
-//!   └─ loop device             → the copy-on-write store
+//! /dev/mapper/<name>
+//!   ├─ snapshot, persistent, chunks of 8 sectors
+//!   │   ├─ loop device, read-only  → the image
+//!   │   └─ loop device             → the copy-on-write store
+//!   └─ linear, where the disk is larger than the image
+//!       └─ loop device             → the tail
 //! ```
 //!
-//! Each snapshot has its two loop devices to itself. They detach themselves when the snapshot goes.
+//! A snapshot target has the size of its origin. So what a disk has beyond the image's end is a file
+//! of its own, and growing the disk is growing that file before the device is made.
+//!
+//! Each snapshot has its loop devices to itself. They detach themselves when the snapshot goes.
 
 use super::ioctl::Access;
 use super::loopdev::{self, LoopDevice};
 use crate::cmd::{Cmd, CmdError};
 use crate::{Change, HostError};
 use banger_core::names::DmName;
+use banger_core::unit::{Bytes, Sectors};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,46 +28,97 @@ use std::time::Duration;
 /// Both waits for udev and retried removals are seconds at the most.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes the snapshot. One over other files is made anew, which fails if it is in use.
-pub(super) fn ensure(name: &DmName, base: &Path, cow: &Path) -> Result<Change, HostError> {
-    let (base, cow) = (canonical(base)?, canonical(cow)?);
+/// The files that a snapshot stands on.
+#[derive(Debug)]
+pub(super) struct Files<P> {
+    /// The image.
+    pub(super) base: P,
+    /// The copy-on-write store.
+    pub(super) cow: P,
+    /// What the device has after the image's last whole sector.
+    pub(super) tail: Option<P>,
+}
+
+/// Makes the snapshot. One over other files, or over files of other sizes, is made anew, which fails
+/// if it is in use.
+pub(super) fn ensure(name: &DmName, files: Files<&Path>) -> Result<Change, HostError> {
+    let files = files.canonical()?;
     if let Some(device) = find(name) {
-        if device.backing_files() == BTreeSet::from([base.clone(), cow.clone()]) {
+        if device.extents() == files.extents()? {
             ensure_node(name)?;
             return Ok(Change::Unchanged);
         }
         remove_device(name)?;
     }
     need_device_mapper()?;
-    let origin = LoopDevice::attach(&base, Access::ReadOnly)?;
-    let store = LoopDevice::attach(&cow, Access::ReadWrite)?;
-    let table = format!(
-        "0 {} snapshot {} {} P 8",
-        origin.sectors()?,
-        origin.path().display(),
-        store.path().display()
-    );
-    dmsetup(["create", name.as_str(), "--table", &table])
+    // They are held until the device holds them.
+    let origin = LoopDevice::attach(&files.base, Access::ReadOnly)?;
+    let store = LoopDevice::attach(&files.cow, Access::ReadWrite)?;
+    let tail = files.tail.map(|tail| LoopDevice::attach(&tail, Access::ReadWrite)).transpose()?;
+    let table = render_table(&origin, &store, tail.as_ref())?;
+    Cmd::new("dmsetup")
+        .args(["create", name.as_str()])
+        .stdin_bytes(table.into_bytes())
+        .timeout(TIMEOUT)
+        .run()
         .map_err(HostError::program("create the snapshot", name))?;
     ensure_node(name)?;
     Ok(Change::Changed)
 }
 
-/// Removes the snapshot, and a loop device over the store that a crash left.
-pub(super) fn remove(name: &DmName, cow: &Path) -> Result<Change, HostError> {
+/// One line for each segment: where it begins, its length, its target and that one's arguments.
+fn render_table(
+    origin: &LoopDevice,
+    store: &LoopDevice,
+    tail: Option<&LoopDevice>,
+) -> Result<String, HostError> {
+    let end = origin.sectors()?.0;
+    let (base, cow) = (origin.path(), store.path());
+    let mut table = format!("0 {end} snapshot {} {} P 8\n", base.display(), cow.display());
+    if let Some(tail) = tail {
+        table += &format!("{end} {} linear {} 0\n", tail.sectors()?.0, tail.path().display());
+    }
+    Ok(table)
+}
+
+/// Removes the snapshot, and loop devices over the VM's own files that a crash left.
+pub(super) fn remove(name: &DmName, cow: &Path, tail: Option<&Path>) -> Result<Change, HostError> {
     let mut change = Change::Unchanged;
     if find(name).is_some() {
         remove_device(name)?;
         change = Change::Changed;
     }
-    // A store that is gone has no device under its own name any more.
-    if let Ok(cow) = fs::canonicalize(cow) {
-        for attached in loopdev::list().into_iter().filter(|attached| attached.backing == cow) {
-            loopdev::detach(&attached)?;
-            change = Change::Changed;
-        }
+    // A file that is gone has no device under its own name any more.
+    let own: Vec<_> = [Some(cow), tail].into_iter().flatten().flat_map(fs::canonicalize).collect();
+    for attached in loopdev::list().into_iter().filter(|attached| own.contains(&attached.backing)) {
+        loopdev::detach(&attached)?;
+        change = Change::Changed;
     }
     Ok(change)
+}
+
+impl Files<&Path> {
+    fn canonical(self) -> Result<Files<PathBuf>, HostError> {
+        Ok(Files {
+            base: canonical(self.base)?,
+            cow: canonical(self.cow)?,
+            tail: self.tail.map(canonical).transpose()?,
+        })
+    }
+}
+
+impl Files<PathBuf> {
+    /// What [`Device::extents`] finds for a device that was made from the files as they are now.
+    fn extents(&self) -> Result<BTreeSet<(PathBuf, Sectors)>, HostError> {
+        [&self.base, &self.cow]
+            .into_iter()
+            .chain(&self.tail)
+            .map(|path| {
+                let meta = fs::metadata(path).map_err(HostError::io("look at", path.display()))?;
+                Ok((path.clone(), Bytes(meta.len()).sectors()))
+            })
+            .collect()
+    }
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, HostError> {
@@ -145,13 +203,14 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// The files under the loop devices that it uses.
-    fn backing_files(&self) -> BTreeSet<PathBuf> {
+    /// The files under the loop devices that it uses, each with what its loop device measures.
+    fn extents(&self) -> BTreeSet<(PathBuf, Sectors)> {
         let Ok(entries) = fs::read_dir(self.sysfs.join("slaves")) else { return BTreeSet::new() };
         entries
             .filter_map(|entry| {
                 let name = entry.ok()?.file_name();
-                loopdev::backing_file(name.to_str()?.strip_prefix("loop")?.parse().ok()?)
+                let number = name.to_str()?.strip_prefix("loop")?.parse().ok()?;
+                Some((loopdev::backing_file(number)?, loopdev::sectors(number).ok()?))
             })
             .collect()
     }

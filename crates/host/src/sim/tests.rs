@@ -67,7 +67,7 @@ impl Lab {
 
     fn plan_over(&self, number: u64, overlay: OverlayMethod) -> Vec<Resource> {
         let facts = StartFacts {
-            rootfs_size: Bytes(0),
+            rootfs_size: Bytes(4 << 30),
             bridge: if_name("banger0"),
             initrd_parts: vec!["/image/initrd".into()],
             config_archive: Payload(b"SECRET".to_vec()),

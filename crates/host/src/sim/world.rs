@@ -36,13 +36,30 @@ pub(super) enum Entry {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Object {
     Dir,
-    Disk { size: Bytes },
+    Disk {
+        size: Bytes,
+    },
     Initrd,
-    Snapshot { base: PathBuf },
-    Bridge { subnet: Subnet, serial: u64 },
-    Nat { bridge: IfName, subnet: Subnet, guests: Vec<GuestIp> },
+    // The tail's size is that of when the device was made.
+    Snapshot {
+        base: PathBuf,
+        #[serde(default)]
+        tail: Option<Bytes>,
+    },
+    Bridge {
+        subnet: Subnet,
+        serial: u64,
+    },
+    Nat {
+        bridge: IfName,
+        subnet: Subnet,
+        guests: Vec<GuestIp>,
+    },
     // A TAP is attached while the bridge of that name is the one that it was attached to.
-    Tap { bridge: IfName, bridge_serial: u64 },
+    Tap {
+        bridge: IfName,
+        bridge_serial: u64,
+    },
     Process(Process),
 }
 
@@ -207,17 +224,20 @@ impl World {
         let seen = observed(resource);
         let object = match resource {
             Resource::VmDir { .. } | Resource::RuntimeDir { .. } => Object::Dir,
-            Resource::ClonedFile { vm, path, size, .. } => {
+            Resource::ClonedFile { vm, path, size, .. }
+            | Resource::SparseFile { vm, path, size, .. } => {
                 self.disk(vm, path, &seen, *size, Larger::Fine)?
             }
-            Resource::SparseFile { vm, path, size } | Resource::Ext4 { vm, path, size } => {
+            Resource::Ext4 { vm, path, size } => {
                 self.disk(vm, path, &seen, *size, Larger::Refused)?
             }
             Resource::BootInitrd { vm, path, .. } => {
                 self.check_dir(vm, Role::VmDir, path)?;
                 Object::Initrd
             }
-            Resource::DmSnapshot { vm, base, .. } => self.snapshot(vm, &seen, base)?,
+            Resource::DmSnapshot { vm, base, tail, .. } => {
+                self.snapshot(vm, &seen, base, tail.as_deref())?
+            }
             Resource::Bridge { name, subnet, .. } => self.bridge(name, &seen, *subnet)?,
             Resource::NatTable { bridge, subnet, guests, .. } => {
                 Object::Nat { bridge: bridge.clone(), subnet: *subnet, guests: guests.clone() }
@@ -242,7 +262,8 @@ impl World {
         }
         let mut entries = Vec::new();
         if let Resource::VmDir { vm, .. } = resource {
-            let files = [Role::RootClone, Role::RootCow, Role::WorkDisk, Role::Initrd];
+            let files =
+                [Role::RootClone, Role::RootCow, Role::RootTail, Role::WorkDisk, Role::Initrd];
             let inside = files.into_iter().filter_map(|role| self.of_vm(vm, role));
             entries.extend(inside.map(|(inside, _)| Entry::Gone(inside.clone())));
         }
@@ -271,9 +292,9 @@ impl World {
         let own = seen.leftover(&self.layout);
         let fits = own.as_ref().is_some_and(|own| match (own, resource) {
             (Resource::Bridge { alias: own, .. }, Resource::Bridge { alias, .. }) => own == alias,
-            (Resource::DmSnapshot { name: own, cow: own_cow, .. }, _) => {
-                matches!(resource, Resource::DmSnapshot { name, cow, .. }
-                    if (own, own_cow) == (name, cow))
+            (Resource::DmSnapshot { name: own, cow: own_cow, tail: own_tail, .. }, _) => {
+                matches!(resource, Resource::DmSnapshot { name, cow, tail, .. }
+                    if (own, own_cow) == (name, cow) && (tail.is_none() || own_tail == tail))
             }
             (Resource::VmmProcess(own), Resource::VmmProcess(vmm)) => {
                 let names = |vmm: &VmmProcess| {
@@ -299,10 +320,10 @@ impl World {
 
     fn check_unused(&self, vm: &VmId, seen: &Observed) -> Result<(), HostError> {
         let role = seen.key.role();
-        let disk =
-            matches!(role, Role::RootClone | Role::RootCow | Role::WorkDisk | Role::RootSnapshot);
+        let part = matches!(role, Role::RootCow | Role::RootTail);
+        let disk = part || matches!(role, Role::RootClone | Role::WorkDisk | Role::RootSnapshot);
         let by_vmm = disk && self.of_vm(vm, Role::Vmm).is_some();
-        let by_device = role == Role::RootCow && self.of_vm(vm, Role::RootSnapshot).is_some();
+        let by_device = part && self.of_vm(vm, Role::RootSnapshot).is_some();
         if by_vmm || by_device {
             return Err(kernel_says("remove", seen.object.clone(), Errno::BUSY));
         }
@@ -340,17 +361,29 @@ impl World {
         Ok(Object::Disk { size })
     }
 
-    fn snapshot(&self, vm: &VmId, seen: &Observed, base: &Path) -> Result<Object, HostError> {
+    fn snapshot(
+        &self,
+        vm: &VmId,
+        seen: &Observed,
+        base: &Path,
+        tail: Option<&Path>,
+    ) -> Result<Object, HostError> {
+        let absent = |path: &Path| kernel_says("open", path.display().to_string(), Errno::NOENT);
         if self.of_vm(vm, Role::RootCow).is_none() {
-            let cow = self.layout.vm(vm).root_cow.display().to_string();
-            return Err(kernel_says("open", cow, Errno::NOENT));
+            return Err(absent(&self.layout.vm(vm).root_cow));
         }
-        if matches!(self.objects.get(seen), Some(Object::Snapshot { base: other }) if other != base)
-        {
+        let measure = |path: &Path| self.disk_size(path).ok_or_else(|| absent(path));
+        let tail = tail.map(measure).transpose()?;
+        if tail.is_some_and(|size| size.sectors().0 == 0) {
+            // A segment of no length.
+            return Err(kernel_says("create the snapshot", seen.object.clone(), Errno::INVAL));
+        }
+        let device = Object::Snapshot { base: base.to_owned(), tail };
+        if self.objects.get(seen).is_some_and(|other| *other != device) {
             // It has to be made anew.
             self.check_unused(vm, seen)?;
         }
-        Ok(Object::Snapshot { base: base.to_owned() })
+        Ok(device)
     }
 
     fn bridges(&self) -> impl Iterator<Item = (&Observed, Subnet, u64)> {

@@ -1,8 +1,8 @@
-//! Directories, disks and loop devices.
+//! Directories and disks.
 
 use crate::scene::Scene;
 use banger_core::error::{ErrorCode, Explain};
-use banger_core::resource::{CloneMethod, Payload, Resource};
+use banger_core::resource::{CloneMethod, Payload, Resource, SnapshotPart};
 use banger_core::unit::Bytes;
 use banger_host::{Change, Host, facts};
 use rustix::mount::{MountFlags, mount};
@@ -38,7 +38,9 @@ fn a_vms_files_come_are_seen_and_go() {
         size: Bytes(32 * MIB),
         method: CloneMethod::Copy,
     };
-    let cow = Resource::SparseFile { vm: id(), path: paths.root_cow.clone(), size: Bytes(MIB) };
+    let sparse = |part, path| Resource::SparseFile { vm: id(), part, path, size: Bytes(MIB) };
+    let cow = sparse(SnapshotPart::Cow, paths.root_cow.clone());
+    let tail = sparse(SnapshotPart::Tail, paths.root_tail.clone());
     let work = Resource::Ext4 { vm: id(), path: paths.work_disk.clone(), size: Bytes(64 * MIB) };
     let initrd = Resource::BootInitrd {
         vm: id(),
@@ -46,15 +48,17 @@ fn a_vms_files_come_are_seen_and_go() {
         parts: Vec::new(),
         tail: Payload(b"config".to_vec()),
     };
-    for resource in [&clone, &cow, &work] {
+    for resource in [&clone, &cow, &tail, &work] {
         scene.ensure(resource);
     }
     assert_eq!(scene.host.ensure(&initrd).unwrap(), Change::Changed);
-    let expected = ["vm_dir", "runtime_dir", "root_clone", "root_cow", "work_disk", "initrd"];
+    let expected =
+        ["vm_dir", "runtime_dir", "root_clone", "root_cow", "root_tail", "work_disk", "initrd"];
     assert_eq!(scene.keys(), expected.map(|role| format!("vm/{vm}/{role}")));
     assert_eq!([&paths.dir, &paths.runtime].map(|path| mode(path)), [0o700; 2]);
-    assert_eq!([&paths.root_clone, &paths.work_disk].map(|path| mode(path)), [0o600; 2]);
-    for resource in [&clone, &cow, &work, &initrd] {
+    let disks = [&paths.root_clone, &paths.root_cow, &paths.root_tail, &paths.work_disk];
+    assert_eq!(disks.map(|path| mode(path)), [0o600; 4]);
+    for resource in [&clone, &cow, &tail, &work, &initrd] {
         scene.remove(resource);
     }
     scene.remove(&Resource::VmDir { vm: id(), path: paths.dir });
@@ -142,49 +146,4 @@ fn a_file_system_that_cannot_share_blocks_says_so_and_keeps_nothing() {
     scene.clear().unwrap();
     rustix::mount::unmount(state, rustix::mount::UnmountFlags::DETACH).unwrap();
     scene.finish();
-}
-
-/// Where the kernel has device-mapper this is a snapshot's life; where it has not, the refusal.
-#[test]
-fn a_snapshot_comes_and_goes_or_the_missing_feature_is_named() {
-    let scene = Scene::new();
-    let (vm, paths) = scene.vm(1);
-    scene.ensure_dirs(&vm);
-    let cow =
-        Resource::SparseFile { vm: vm.clone(), path: paths.root_cow.clone(), size: Bytes(8 * MIB) };
-    scene.ensure(&cow);
-    let base = image(scene.dir(), 1);
-    let name = scene.layout.root_snapshot(&vm);
-    let device = name.device();
-    let snapshot =
-        Resource::DmSnapshot { vm: vm.clone(), name, base: base.clone(), cow: paths.root_cow };
-    if facts::device_mapper().is_err() {
-        let error = scene.host.ensure(&snapshot).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::MissingDependency);
-        assert!(error.to_string().starts_with("device-mapper cannot be used: "), "{error}");
-        assert_eq!(error.hints().len(), 1);
-    } else {
-        scene.ensure(&snapshot);
-        assert!(scene.keys().contains(&format!("vm/{vm}/root_snapshot")));
-        write_first_byte(&device, 9);
-        scene.remove(&snapshot);
-        // What was written is kept in the store, and the image never changes.
-        scene.ensure(&snapshot);
-        assert_eq!((first_byte(&device), first_byte(&base)), (9, 7));
-        scene.remove(&snapshot);
-    }
-    scene.clear().unwrap();
-    scene.finish();
-}
-
-fn write_first_byte(device: &Path, byte: u8) {
-    let file = File::options().write(true).open(device).unwrap();
-    file.write_all_at(&[byte; 4096], 0).unwrap();
-    file.sync_all().unwrap();
-}
-
-fn first_byte(path: &Path) -> u8 {
-    let mut byte = [0];
-    File::open(path).unwrap().read_exact_at(&mut byte, 0).unwrap();
-    byte[0]
 }

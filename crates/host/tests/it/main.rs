@@ -6,5 +6,6 @@
 mod host_disk;
 mod host_net;
 mod host_process;
+mod host_snapshot;
 mod host_traffic;
 mod scene;

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 /// What must be there for an object to be made.
 fn needs(role: Role) -> &'static [Role] {
     match role {
-        Role::RootClone | Role::RootCow | Role::WorkDisk | Role::Initrd => &[Role::VmDir],
-        Role::RootSnapshot => &[Role::RootCow],
+        role if INSIDE_VM_DIR.contains(&role) => &[Role::VmDir],
+        Role::RootSnapshot => &[Role::RootCow, Role::RootTail],
         Role::Tap => &[Role::Bridge],
         Role::Vmm => &[Role::VmDir, Role::RuntimeDir],
         _ => &[],
@@ -20,12 +20,13 @@ fn needs(role: Role) -> &'static [Role] {
 fn holders(role: Role) -> &'static [Role] {
     match role {
         Role::RootClone | Role::WorkDisk | Role::RootSnapshot => &[Role::Vmm],
-        Role::RootCow => &[Role::Vmm, Role::RootSnapshot],
+        Role::RootCow | Role::RootTail => &[Role::Vmm, Role::RootSnapshot],
         _ => &[],
     }
 }
 
-const INSIDE_VM_DIR: [Role; 4] = [Role::RootClone, Role::RootCow, Role::WorkDisk, Role::Initrd];
+const INSIDE_VM_DIR: [Role; 5] =
+    [Role::RootClone, Role::RootCow, Role::RootTail, Role::WorkDisk, Role::Initrd];
 
 #[derive(Debug, Clone, Copy)]
 enum Op {

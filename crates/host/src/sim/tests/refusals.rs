@@ -3,6 +3,7 @@
 use super::*;
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::net::Subnet;
+use banger_core::resource::SnapshotPart;
 use rustix::io::Errno;
 
 /// What the kernel says, for an error that is the kernel's.
@@ -24,13 +25,20 @@ fn an_object_is_refused_where_what_it_stands_on_is_missing() {
     let lab = Lab::new();
     let host = lab.open();
     let of = |role| lab.resource(1, role);
-    for role in [Role::RootClone, Role::RootCow, Role::WorkDisk, Role::Initrd] {
+    let files = [Role::RootClone, Role::RootCow, Role::RootTail, Role::WorkDisk, Role::Initrd];
+    for role in files {
         assert_eq!(errno(host.ensure(&of(role))), Errno::NOENT, "{role:?}");
     }
     let error = host.ensure(&of(Role::Tap)).unwrap_err();
     assert!(error.to_string().ends_with("there is no bridge `banger0`"), "{error}");
     ensure(&host, [of(Role::VmDir)]);
+    for part in [Role::RootCow, Role::RootTail] {
+        assert_eq!(errno(host.ensure(&of(Role::RootSnapshot))), Errno::NOENT, "without {part:?}");
+        ensure(&host, [of(part)]);
+    }
+    let _change = host.remove(&of(Role::RootCow)).unwrap();
     assert_eq!(errno(host.ensure(&of(Role::RootSnapshot))), Errno::NOENT);
+    let _change = host.remove(&of(Role::RootTail)).unwrap();
     assert_eq!(errno(host.ensure(&of(Role::Vmm))), Errno::NOENT, "its socket has no directory");
     assert_eq!(roles(&host), [Role::VmDir]);
 }
@@ -134,13 +142,17 @@ fn what_a_vmm_or_a_device_holds_is_busy() {
     let host = lab.open();
     lab.start(&host, 1);
     let remove = |role| host.remove(&lab.resource(1, role));
-    for role in [Role::RootSnapshot, Role::RootCow, Role::WorkDisk] {
+    for role in [Role::RootSnapshot, Role::RootCow, Role::RootTail, Role::WorkDisk] {
         assert_eq!(errno(remove(role)), Errno::BUSY, "{role:?}");
     }
     assert_eq!(remove(Role::Vmm).unwrap(), Change::Changed);
-    assert_eq!(errno(remove(Role::RootCow)), Errno::BUSY, "the device holds it");
+    for part in [Role::RootCow, Role::RootTail] {
+        assert_eq!(errno(remove(part)), Errno::BUSY, "the device holds {part:?}");
+    }
     assert_eq!(remove(Role::RootSnapshot).unwrap(), Change::Changed);
-    assert_eq!(remove(Role::RootCow).unwrap(), Change::Changed);
+    for part in [Role::RootCow, Role::RootTail] {
+        assert_eq!(remove(part).unwrap(), Change::Changed);
+    }
 }
 
 #[test]
@@ -249,14 +261,55 @@ fn a_snapshot_over_another_base_is_made_anew_unless_it_is_in_use() {
     let lab = Lab::new();
     let host = lab.open();
     lab.start(&host, 1);
-    let Resource::DmSnapshot { vm, name, cow, .. } = lab.resource(1, Role::RootSnapshot) else {
+    let Resource::DmSnapshot { vm, name, cow, tail, .. } = lab.resource(1, Role::RootSnapshot)
+    else {
         panic!("a snapshot is one");
     };
-    let other = Resource::DmSnapshot { vm, name, cow, base: "/image/other.ext4".into() };
+    let other = Resource::DmSnapshot { vm, name, cow, tail, base: "/image/other.ext4".into() };
     assert_eq!(errno(host.ensure(&other)), Errno::BUSY);
     assert_eq!(host.remove(&lab.resource(1, Role::Vmm)).unwrap(), Change::Changed);
     assert_eq!(host.ensure(&other).unwrap(), Change::Changed);
     assert_eq!(host.ensure(&other).unwrap(), Change::Unchanged);
+}
+
+#[test]
+fn a_snapshot_over_a_tail_that_grew_is_made_anew_unless_it_is_in_use() {
+    let lab = Lab::new();
+    let host = lab.open();
+    lab.start(&host, 1);
+    let (device, path) = (lab.resource(1, Role::RootSnapshot), lab.layout.vm(&vm_id(1)).root_tail);
+    let tail = |size| Resource::SparseFile {
+        vm: vm_id(1),
+        part: SnapshotPart::Tail,
+        path: path.clone(),
+        size: Bytes(size),
+    };
+    assert_eq!(host.ensure(&tail(5 << 30)).unwrap(), Change::Changed);
+    assert_eq!(host.ensure(&tail(1 << 30)).unwrap(), Change::Unchanged, "it never shrinks");
+    assert_eq!(host.disk_size(&path), Some(Bytes(5 << 30)));
+    assert_eq!(errno(host.ensure(&device)), Errno::BUSY);
+    assert_eq!(host.remove(&lab.resource(1, Role::Vmm)).unwrap(), Change::Changed);
+    assert_eq!(host.ensure(&device).unwrap(), Change::Changed);
+    assert_eq!(host.ensure(&device).unwrap(), Change::Unchanged);
+    // One from before there were tails has none, and gets one.
+    let Resource::DmSnapshot { vm, name, base, cow, .. } = device.clone() else {
+        panic!("a snapshot is one");
+    };
+    let short = Resource::DmSnapshot { vm, name, base, cow, tail: None };
+    for other in [&short, &device] {
+        assert_eq!(host.ensure(other).unwrap(), Change::Changed);
+        assert_eq!(host.ensure(other).unwrap(), Change::Unchanged);
+    }
+}
+
+#[test]
+fn a_segment_without_a_sector_is_refused() {
+    let lab = Lab::new();
+    let host = lab.open();
+    ensure(&host, [lab.resource(1, Role::VmDir), lab.resource(1, Role::RootCow)]);
+    let (part, path) = (SnapshotPart::Tail, lab.layout.vm(&vm_id(1)).root_tail);
+    ensure(&host, [Resource::SparseFile { vm: vm_id(1), part, path, size: Bytes(511) }]);
+    assert_eq!(errno(host.ensure(&lab.resource(1, Role::RootSnapshot))), Errno::INVAL);
 }
 
 #[test]
