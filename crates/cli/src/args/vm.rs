@@ -251,8 +251,8 @@ pub(crate) struct RunArgs {
     pub(crate) vm: NewVmArgs,
     #[command(flatten, next_help_heading = "Boot")]
     pub(crate) patience: PatienceArgs,
-    /// What to run; a shell when absent
-    #[arg(last = true, value_name = "CMD")]
+    /// What to run, with its arguments; a shell when absent
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
 
@@ -261,8 +261,8 @@ pub(crate) struct SshArgs {
     /// Name or id, or a unique beginning of it
     #[arg(value_name = "VM", value_parser = value::reference)]
     pub(crate) reference: String,
-    /// What to run; a shell when absent
-    #[arg(last = true, value_name = "CMD")]
+    /// What to run, with its arguments; a shell when absent
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
 

@@ -71,6 +71,16 @@ fn ssh_gets_bangers_own_key_and_known_hosts_and_nothing_else() {
 }
 
 #[test]
+fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
+    let fake = otter().serve();
+    let script = r#"for word in "$@"; do last=$word; done; echo "$last""#;
+    let with = with_ssh(&fake, script, &["vm", "ssh", "otter", "--", "ls", "-l", "--json"]);
+    assert!(with.contains("ls") && with.contains("--json"), "{with}");
+    let without = with_ssh(&fake, script, &["vm", "ssh", "otter", "ls", "-l", "--json"]);
+    assert_eq!(without, with);
+}
+
+#[test]
 fn a_vm_that_does_not_run_is_not_entered() {
     let fake =
         Fake::new().get("/v1/vms/otter/ssh", ssh_target(vm("otter", "stopped", "none"))).serve();

@@ -10,7 +10,8 @@ fn a_guest_without_an_init_says_so() {
         tool("mke2fs", &["-q", "-t", "ext4", path.to_str().unwrap()]);
     });
     let site = Site::with(&[empty.setting()]);
-    let failed = site.boot(&["vm", "create", "--name", "otter"]);
+    // Growing the file system to the usual size would take most of the test's time.
+    let failed = site.boot(&["vm", "create", "--name", "otter", "--overlay-size", "64M"]);
     failed.code(1).says("error: `otter` ended while it booted: ").says("/sbin/init");
     failed.says("hint: ").says("log: ");
     console_is_kept(&failed, "banger-init: failed ");
