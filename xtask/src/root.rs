@@ -1,16 +1,20 @@
 //! Going on as root.
 
-use crate::cmd::Cmd;
+use crate::cmd::{Cmd, Running};
 use crate::enclosure;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 /// Longer than the enclosure's own, so that that one decides.
 const GRACE: Duration = Duration::from_secs(180);
+
+/// What that is called when it fails.
+pub(crate) const PART: &str = "the part that runs as root";
 
 /// The variables that also mean something to the part that runs as root.
 const KEPT: [&str; 7] = [
@@ -40,6 +44,19 @@ pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(
     workspace: &Workspace,
     args: I,
 ) -> Result<()> {
+    told(cmd(workspace, args)?.status()?, PART)
+}
+
+/// Starts the same with its output in a file.
+pub(crate) fn spawn_to<I: IntoIterator<Item: AsRef<OsStr>>>(
+    workspace: &Workspace,
+    args: I,
+    log: &Path,
+) -> Result<Running> {
+    cmd(workspace, args)?.spawn_to(log)
+}
+
+fn cmd<I: IntoIterator<Item: AsRef<OsStr>>>(workspace: &Workspace, args: I) -> Result<Cmd> {
     let own = enclosure::own_program()?;
     let cmd = if rustix::process::geteuid().is_root() {
         Cmd::new(own)
@@ -47,8 +64,7 @@ pub(crate) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(
         // sudo keeps no variables, env(1) sets them again.
         Cmd::as_root("env").args(kept_variables(workspace)).arg(own)
     };
-    let status = cmd.arg("root").args(args).watches_input().grace(GRACE).status()?;
-    told(status, "the part that runs as root")
+    Ok(cmd.arg("root").args(args).watches_input().grace(GRACE))
 }
 
 /// The error of another xtask process, which has already told the user about it.

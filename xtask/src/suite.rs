@@ -15,10 +15,11 @@ use crate::leftover::{self, Inventory};
 use crate::packages::Package;
 use crate::workspace::{Profile, Workspace};
 use crate::{enclosure, firecracker, packages, programs, root};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use nextest::Nextest;
 use report::{Outcome, Report};
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -93,63 +94,114 @@ pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> 
     if levels.iter().any(|level| *level != Level::Checks) {
         programs::build(workspace, Profile::Debug)?;
     }
-    let nextest = Nextest::prepare(workspace)?;
-    report.add("levels' borders", outcome(nextest.check_borders(workspace))?);
-    for level in levels.into_iter().filter(|level| *level != Level::Checks) {
-        interrupt::check()?;
-        eprintln!("\n== level {}", level.name());
-        run_level(workspace, &nextest, level, extra, &mut report)?;
-    }
+    let run = Run { workspace, nextest: Nextest::prepare(workspace)?, extra };
+    report.add("levels' borders", outcome(run.nextest.check_borders(workspace))?);
+    run.levels(levels, &mut report)?;
     println!("\n{}", report.render());
     Ok(report.exit_code())
 }
 
-fn run_level(
-    workspace: &Workspace,
-    nextest: &Nextest,
-    level: Level,
-    extra: &[String],
-    report: &mut Report,
-) -> Result<()> {
-    if let Some(reason) = level.obstacle()? {
-        report.add(level.name(), Outcome::CannotRun(reason));
-        return Ok(());
+/// A run of levels, with everything built.
+struct Run<'a> {
+    workspace: &'a Workspace,
+    nextest: Nextest,
+    extra: &'a [String],
+}
+
+impl Run<'_> {
+    /// Runs the levels. The testbed keeps one processor busy and nobody waiting: it runs beside the
+    /// others, and what it says comes last.
+    fn levels(&self, mut levels: Vec<Level>, report: &mut Report) -> Result<()> {
+        levels.retain(|level| *level != Level::Checks);
+        let beside = levels.len() > 1 && levels.contains(&Level::Testbed);
+        let testbed = if beside && self.prepare(Level::Testbed, report)? {
+            let log = self.workspace.scratch("test").join("testbed.log");
+            eprintln!("\n== level testbed, beside the others; it writes to {}", log.display());
+            let running = root::spawn_to(self.workspace, self.root_args(Level::Testbed), &log)?;
+            Some((running, log))
+        } else {
+            None
+        };
+        let others = levels.iter().filter(|level| !beside || **level != Level::Testbed);
+        let ran = others.copied().try_for_each(|level| {
+            interrupt::check()?;
+            eprintln!("\n== level {}", level.name());
+            self.level(level, report)
+        });
+        let Some((running, log)) = testbed else { return ran };
+        if ran.is_err() {
+            running.end()?;
+            return ran;
+        }
+        eprintln!("\n== level testbed, as it was");
+        let ended = running.wait().and_then(|status| root::told(status, root::PART));
+        let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        eprintln!("{}", String::from_utf8_lossy(&text));
+        self.add(Level::Testbed, ended, report)
     }
-    if matches!(level, Level::E2e | Level::Testbed) {
-        programs::set_apart(workspace, Profile::Debug, &nextest.programs())?;
-        let prepared = outcome(root::run(workspace, ["bundle"]))?;
-        if let Outcome::Failed(_) = prepared {
-            report.add("e2e: runtime bundle", prepared);
-            report
-                .add(level.name(), Outcome::CannotRun("the bundle could not be built".to_owned()));
+
+    fn level(&self, level: Level, report: &mut Report) -> Result<()> {
+        if !self.prepare(level, report)? {
             return Ok(());
         }
-    }
-    let profiles = level.profiles();
-    profiles.iter().try_for_each(|profile| nextest.forget_results(workspace, profile))?;
-    let ran = match level {
-        Level::Checks | Level::Unit => nextest.run(workspace, level, extra),
-        Level::Host | Level::E2e | Level::Testbed => {
-            let args = ["level", level.name(), "--"].map(str::to_owned);
-            root::run(workspace, args.iter().chain(extra))
+        let ran = match level {
+            Level::Checks | Level::Unit => self.nextest.run(self.workspace, level, self.extra),
+            Level::Host | Level::E2e | Level::Testbed => {
+                root::run(self.workspace, self.root_args(level))
+            }
+        };
+        self.add(level, ran, report)?;
+        if level == Level::Unit && self.extra.is_empty() {
+            // nextest runs no documentation tests.
+            let docs = ["test", "--doc", "--workspace", "--quiet"];
+            let ran = programs::cargo(self.workspace).args(docs).run();
+            report.add("unit: documentation", outcome(ran)?);
         }
-    };
-    let trouble = match outcome(ran)? {
-        Outcome::Failed(reason) => Some(reason),
-        _ => None,
-    };
-    let counts = profiles.iter().map(|profile| nextest.counts(workspace, profile));
-    let rows = report::of_tests(&counts.collect::<Vec<_>>(), trouble.as_deref());
-    for (profile, row) in profiles.iter().zip(rows) {
-        report.add(if profiles.len() == 1 { level.name() } else { profile }, row);
+        Ok(())
     }
-    if level == Level::Unit && extra.is_empty() {
-        // nextest runs no documentation tests.
-        let docs =
-            programs::cargo(workspace).args(["test", "--doc", "--workspace", "--quiet"]).run();
-        report.add("unit: documentation", outcome(docs)?);
+
+    /// Says whether the level can be run, and puts in place what it needs.
+    fn prepare(&self, level: Level, report: &mut Report) -> Result<bool> {
+        if let Some(reason) = level.obstacle()? {
+            report.add(level.name(), Outcome::CannotRun(reason));
+            return Ok(false);
+        }
+        if matches!(level, Level::E2e | Level::Testbed) {
+            programs::set_apart(self.workspace, Profile::Debug, &self.nextest.programs())?;
+            let prepared = outcome(root::run(self.workspace, ["bundle"]))?;
+            if let Outcome::Failed(_) = prepared {
+                report.add("runtime bundle", prepared);
+                let reason = "the bundle could not be built".to_owned();
+                report.add(level.name(), Outcome::CannotRun(reason));
+                return Ok(false);
+            }
+        }
+        for profile in level.profiles() {
+            self.nextest.forget_results(self.workspace, profile)?;
+        }
+        Ok(true)
     }
-    Ok(())
+
+    fn root_args(&self, level: Level) -> Vec<String> {
+        let args = ["level", level.name(), "--"].map(str::to_owned);
+        args.into_iter().chain(self.extra.iter().cloned()).collect()
+    }
+
+    /// Adds what became of a level.
+    fn add(&self, level: Level, ran: Result<()>, report: &mut Report) -> Result<()> {
+        let trouble = match outcome(ran)? {
+            Outcome::Failed(reason) => Some(reason),
+            _ => None,
+        };
+        let profiles = level.profiles();
+        let counts: Vec<_> =
+            profiles.iter().map(|profile| self.nextest.counts(self.workspace, profile)).collect();
+        let rows = report::of_tests(&counts, trouble.as_deref());
+        for (profile, row) in profiles.iter().zip(rows) {
+            report.add(if profiles.len() == 1 { level.name() } else { profile }, row);
+        }
+        Ok(())
+    }
 }
 
 /// Builds the bundle if need be; the part that needs root.

@@ -25,7 +25,7 @@ pub(crate) use session::{After, End, Session};
 
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, firecracker, packages, root};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use place::{Disks, Place};
 use record::Phase;
@@ -67,6 +67,9 @@ pub(crate) enum Action {
     /// Keep the host running.
     #[command(hide = true)]
     Keep {
+        /// The name of its directory.
+        #[arg(long)]
+        run: String,
         #[command(flatten)]
         disks: Disks,
     },
@@ -94,7 +97,7 @@ pub(crate) fn run(workspace: &Workspace, action: Action) -> Result<ExitCode> {
             return Ok(if up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Action::Down => root::run(workspace, ["testbed-down"])?,
-        Action::Keep { disks } => keeper::keep(&place, &disks)?,
+        Action::Keep { run, disks } => keeper::keep(&Place::of_run(workspace, &run), &disks)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -111,7 +114,7 @@ pub(crate) fn up_as_root(workspace: &Workspace) -> Result<()> {
     let _one_at_a_time = place.lock_task()?;
     let done = programs::share(workspace, &place)
         .and_then(|()| prepare(workspace, &place, Profile::Release))
-        .and_then(|disks| ensure_up(&place, &disks));
+        .and_then(|disks| ensure_all_up(&[place], &disks));
     done.and(bundle::give_back(workspace))
 }
 
@@ -125,6 +128,32 @@ fn prepare(workspace: &Workspace, place: &Place, profile: Profile) -> Result<Dis
     Ok(Disks { host, bundle })
 }
 
+/// Starts hosts with these disks where there is none, all at once. If one does not come up, those
+/// that were not up before are ended.
+fn ensure_all_up(places: &[Place], disks: &Disks) -> Result<()> {
+    let Some(first) = places.first() else { return Ok(()) };
+    let mut fresh = Vec::new();
+    for place in places {
+        if place.read_record()?.is_none() {
+            fresh.push(place);
+        }
+    }
+    if first.all_used()?.len() == fresh.len() {
+        first.remove_disks_but(disks)?;
+    }
+    let up = std::thread::scope(|scope| {
+        let all: Vec<_> =
+            places.iter().map(|place| scope.spawn(|| ensure_up(place, disks))).collect();
+        // The scope waits for all of them, whatever one of them says.
+        all.into_iter()
+            .try_for_each(|one| one.join().map_err(|_payload| anyhow!("a thread panicked"))?)
+    });
+    if up.is_err() {
+        fresh.iter().try_for_each(|place| take_down(place))?;
+    }
+    up
+}
+
 /// Starts a host with these disks unless there is one.
 fn ensure_up(place: &Place, disks: &Disks) -> Result<()> {
     if let Some(record) = place.read_record()? {
@@ -136,7 +165,6 @@ fn ensure_up(place: &Place, disks: &Disks) -> Result<()> {
         take_down(place)?;
     }
     place.clear_run()?;
-    place.remove_disks_but(disks)?;
     let started = keeper::start(place, disks).and_then(|()| await_up(place));
     if started.is_err() {
         // Also when the user wants to end: nothing goes on behind their back.
@@ -173,7 +201,7 @@ pub(crate) fn down_as_root(workspace: &Workspace) -> Result<()> {
     let place = Place::new(workspace);
     let _one_at_a_time = place.lock_task()?;
     let was_up = place.read_record()?.is_some();
-    take_down(&place)?;
+    place.all_used()?.iter().try_for_each(take_down)?;
     eprintln!("{}", if was_up { "the host is down" } else { "the host was not up" });
     Ok(())
 }

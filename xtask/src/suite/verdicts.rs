@@ -48,6 +48,11 @@ impl Verdicts {
         }
     }
 
+    /// Adds those on other tests.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.tests.extend(other.tests);
+    }
+
     /// A filter for the tests on which there is none.
     pub(super) fn rest(&self) -> Option<String> {
         let one = |name: &String| {

@@ -46,7 +46,7 @@ pub(super) fn start(place: &Place, disks: &Disks) -> Result<()> {
     let forker = Cmd::new("setsid")
         .args(["--fork", "unshare", "--net", "--"])
         .arg(enclosure::own_program()?)
-        .args(["testbed", "keep", "--host"])
+        .args(["testbed", "keep", "--run", place.run_name(), "--host"])
         .arg(&disks.host)
         .arg("--bundle")
         .arg(&disks.bundle)

@@ -7,6 +7,7 @@
 //! run/            of the host that runs; gone with `down`
 //!   alive         locked by the keeper as long as it lives
 //!   record.json   what the keeper says
+//! run-2/          likewise of a second one: of the same disks, and apart from the first
 //! ```
 
 use super::record::Record;
@@ -18,13 +19,15 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+const RUN: &str = "run";
 /// A keeper locks first and then writes its first record.
 const FIRST_RECORD: Duration = Duration::from_secs(10);
 
-/// Where everything is.
+/// Where everything of one host is.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     dir: PathBuf,
+    run: String,
 }
 
 /// What a host is made of.
@@ -39,8 +42,38 @@ pub(crate) struct Disks {
 }
 
 impl Place {
+    /// The place of the host that people use.
     pub(super) fn new(workspace: &Workspace) -> Self {
-        Self { dir: workspace.target().join("testbed") }
+        Self::of_run(workspace, RUN)
+    }
+
+    /// The place of the n-th host, from 1.
+    pub(super) fn of_host(workspace: &Workspace, n: usize) -> Self {
+        let run = if n == 1 { RUN.to_owned() } else { format!("{RUN}-{n}") };
+        Self::of_run(workspace, &run)
+    }
+
+    /// The place with this name of the running host's directory.
+    pub(super) fn of_run(workspace: &Workspace, run: &str) -> Self {
+        Self { dir: workspace.target().join("testbed"), run: run.to_owned() }
+    }
+
+    /// The places that have a host, or what one has left.
+    pub(super) fn all_used(&self) -> Result<Vec<Self>> {
+        let doing = || format!("cannot list {}", self.dir.display());
+        let mut used = Vec::new();
+        for entry in fs::read_dir(&self.dir).with_context(doing)? {
+            let name = entry.with_context(doing)?.file_name().to_string_lossy().into_owned();
+            if name == RUN || name.starts_with(&format!("{RUN}-")) {
+                used.push(Self { dir: self.dir.clone(), run: name });
+            }
+        }
+        Ok(used)
+    }
+
+    /// The name of the running host's directory.
+    pub(super) fn run_name(&self) -> &str {
+        &self.run
     }
 
     /// What is kept under this name.
@@ -55,7 +88,7 @@ impl Place {
 
     /// The directory of the host that runs.
     pub(super) fn run(&self) -> PathBuf {
-        self.dir.join("run")
+        self.dir.join(&self.run)
     }
 
     /// What the host's kernel and init have said in its n-th boot.
@@ -198,7 +231,7 @@ mod tests {
     fn place(name: &str) -> Place {
         let dir = std::env::temp_dir().join(format!("xtask-place-{name}-{}", std::process::id()));
         fs::create_dir_all(dir.join("run")).unwrap();
-        Place { dir }
+        Place { dir, run: RUN.to_owned() }
     }
 
     #[test]
@@ -214,6 +247,18 @@ mod tests {
         assert!(place.read_record().unwrap().is_none());
         place.clear_run().unwrap();
         place.clear_run().unwrap();
+        fs::remove_dir_all(&place.dir).unwrap();
+    }
+
+    #[test]
+    fn a_second_host_is_found_beside_the_first() {
+        let place = place("second");
+        fs::create_dir(place.kept("run-2")).unwrap();
+        fs::create_dir(place.kept("running")).unwrap();
+        let mut names: Vec<_> =
+            place.all_used().unwrap().iter().map(|used| used.run_name().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["run", "run-2"]);
         fs::remove_dir_all(&place.dir).unwrap();
     }
 

@@ -4,7 +4,7 @@ use super::entry;
 use super::place::Place;
 use crate::root;
 use crate::workspace::{Profile, Workspace};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -27,13 +27,27 @@ impl Session {
         profile: Profile,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
-        let place = Place::new(workspace);
-        let _one_at_a_time = place.lock_task()?;
-        let was_up = place.read_record()?.is_some();
-        let disks = super::prepare(workspace, &place, profile)?;
-        fill(&place.share())?;
-        super::ensure_up(&place, &disks)?;
-        Ok(Self { place, was_up })
+        let mut all = Self::begin_all(workspace, profile, 1, fill)?;
+        all.pop().context("there is one host")
+    }
+
+    /// Brings several hosts up, which know nothing of each other.
+    pub(crate) fn begin_all(
+        workspace: &Workspace,
+        profile: Profile,
+        count: usize,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Vec<Self>> {
+        let places: Vec<Place> = (1..=count).map(|n| Place::of_host(workspace, n)).collect();
+        let first = Place::new(workspace);
+        let _one_at_a_time = first.lock_task()?;
+        let were_up: Vec<bool> =
+            places.iter().map(|place| Ok(place.read_record()?.is_some())).collect::<Result<_>>()?;
+        let disks = super::prepare(workspace, &first, profile)?;
+        fill(&first.share())?;
+        super::ensure_all_up(&places, &disks)?;
+        let sessions = places.into_iter().zip(were_up);
+        Ok(sessions.map(|(place, was_up)| Self { place, was_up }).collect())
     }
 
     /// Where the host has a copy of the directory.
