@@ -346,6 +346,16 @@ impl Running {
         self.child.wait().with_context(|| format!("cannot wait for `{}`", self.shown))
     }
 
+    /// Waits for its end, and says how it ended.
+    pub(crate) fn wait(self) -> Result<ExitStatus> {
+        Ok(self.finish()?.status)
+    }
+
+    /// Has it end in good order, as when the user wants to end.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.end_early()
+    }
+
     fn finish(mut self) -> Result<Ended> {
         let reader = self.child.stdout.take().map(|mut stdout| {
             std::thread::spawn(move || {
