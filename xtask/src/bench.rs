@@ -1,13 +1,19 @@
 //! `cargo xtask bench`: what banger costs, as ratios within one run.
 //!
 //! ```text
-//! programs -> (root) bundle -> (enclosure) real VM starts -> simulated hosts -> table
+//! programs -> (root) bundle -> (enclosure) real VM starts -> simulated hosts -> tables
+//! programs -> (root) testbed -> (its host) (enclosure) real VM starts and boots -> tables
 //! ```
 //!
 //! Nothing here passes or fails: a machine that is busy with something else measures that too. The
 //! figures of record, with what they mean, are in `docs/performance.md`.
 
+mod arguments;
+mod client;
+mod firecracker;
 mod floor;
+mod groundwork;
+mod in_testbed;
 mod lists;
 mod machine;
 mod qmp;
@@ -23,15 +29,31 @@ use crate::{enclosure, packages, programs, root};
 use anyhow::{Result, bail};
 use machine::Machine;
 
+/// Where VMs run that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scene {
+    /// On the machine, with QEMU. The client and the daemon's memory are measured too.
+    Machine,
+    /// In the testbed's host, with Firecracker.
+    Testbed,
+}
+
 /// The task, as the user started it.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    packages::install()?;
+pub(crate) fn run(workspace: &Workspace, scene: Scene) -> Result<()> {
+    let (packages, part): (&[packages::Package], _) = match scene {
+        Scene::Machine => (&[], "bench"),
+        Scene::Testbed => (&crate::firecracker::PACKAGES, "bench-firecracker"),
+    };
+    packages::install_with(packages)?;
     programs::build(workspace, Profile::Release)?;
-    root::run(workspace, ["bench"])
+    root::run(workspace, [part])
 }
 
 /// The part that needs root, in the machine's own network.
-pub(crate) fn run_as_root(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run_as_root(workspace: &Workspace, scene: Scene) -> Result<()> {
+    if scene == Scene::Testbed {
+        return in_testbed::run_as_root(workspace);
+    }
     let done = measure(workspace);
     done.and(bundle::give_back(workspace))
 }
@@ -50,7 +72,10 @@ fn measure(workspace: &Workspace) -> Result<()> {
 }
 
 /// The part in the private namespaces.
-pub(crate) fn run_inside(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run_inside(workspace: &Workspace, scene: Scene) -> Result<()> {
+    if scene == Scene::Testbed {
+        return firecracker::run_inside(workspace);
+    }
     let machine = Machine::read()?;
     let load = machine::load()?;
     let starts = start::measure(workspace)?;

@@ -239,6 +239,14 @@ impl Cmd {
         self.start(out.into(), err.into())
     }
 
+    /// The same, with its error output in a file of its own.
+    pub(crate) fn spawn_to_two(mut self, out: &Path, err: &Path) -> Result<Running> {
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        self.start(create(out)?.into(), create(err)?.into())
+    }
+
     fn start(&mut self, stdout: Stdio, stderr: Stdio) -> Result<Running> {
         if self.during == During::Work {
             interrupt::check()?;

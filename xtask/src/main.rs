@@ -23,6 +23,7 @@ mod tidy;
 mod workspace;
 
 use anyhow::Result;
+use bench::Scene;
 use bundle::Rebuild;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -64,7 +65,11 @@ enum Task {
         update: bool,
     },
     /// Measure what banger costs, as ratios in one run.
-    Bench,
+    Bench {
+        /// Measure Firecracker, in the testbed, instead of QEMU.
+        #[arg(long)]
+        testbed: bool,
+    },
     #[command(hide = true, subcommand)]
     Root(Part),
     #[command(hide = true)]
@@ -87,6 +92,7 @@ enum Part {
     TestbedUp,
     TestbedDown,
     Bench,
+    BenchFirecracker,
     Level {
         #[arg(value_enum)]
         level: Level,
@@ -126,7 +132,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(action) => return testbed::run(&workspace, action),
         Task::Tidy { update: false } => tidy::check(&workspace)?,
         Task::Tidy { update: true } => tidy::update(&workspace)?,
-        Task::Bench => bench::run(&workspace)?,
+        Task::Bench { testbed: false } => bench::run(&workspace, Scene::Machine)?,
+        Task::Bench { testbed: true } => bench::run(&workspace, Scene::Testbed)?,
         Task::Root(part) => {
             interrupt::watch_stdin();
             run_as_root(&workspace, part)?;
@@ -148,7 +155,8 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
         Part::Bundle => suite::prepare_bundle(workspace),
         Part::TestbedUp => testbed::up_as_root(workspace),
         Part::TestbedDown => testbed::down_as_root(workspace),
-        Part::Bench => bench::run_as_root(workspace),
+        Part::Bench => bench::run_as_root(workspace, Scene::Machine),
+        Part::BenchFirecracker => bench::run_as_root(workspace, Scene::Testbed),
         Part::Level { level, nextest } => suite::run_as_root(workspace, level, &nextest),
     }
 }
@@ -156,7 +164,8 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
 fn run_inside(workspace: &Workspace, part: Part) -> Result<()> {
     match part {
         Part::Quickstart { .. } => quickstart::run_inside(workspace),
-        Part::Bench => bench::run_inside(workspace),
+        Part::Bench => bench::run_inside(workspace, Scene::Machine),
+        Part::BenchFirecracker => bench::run_inside(workspace, Scene::Testbed),
         Part::Level { level, nextest } => suite::run_inside(workspace, level, &nextest),
         Part::Bundle | Part::TestbedUp | Part::TestbedDown => {
             anyhow::bail!("this needs the machine's own network")

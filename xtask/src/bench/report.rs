@@ -104,11 +104,11 @@ fn render_memory(lists: &Lists) -> String {
     format!("{}\nGoal: under {} MiB: {verdict}.\n", table.0, MEMORY_GOAL_KIB >> 10)
 }
 
-fn verdict(is_met: bool) -> &'static str {
+pub(super) fn verdict(is_met: bool) -> &'static str {
     if is_met { "met" } else { "**missed**" }
 }
 
-fn ms(time: f64) -> String {
+pub(super) fn ms(time: f64) -> String {
     if time < 10.0 { format!("{time:.1} ms") } else { format!("{time:.0} ms") }
 }
 
@@ -121,19 +121,23 @@ fn vms(count: usize) -> String {
 }
 
 /// A Markdown table.
-struct Table(String);
+pub(super) struct Table(String);
 
 impl Table {
-    fn new(what: &str, columns: &[&str]) -> Self {
+    pub(super) fn new(what: &str, columns: &[&str]) -> Self {
         let rule = "---:|".repeat(columns.len());
         Self(format!("| {what} | {} |\n|---|{rule}\n", columns.join(" | ")))
     }
 
-    fn row(&mut self, what: &str, cells: Vec<String>) {
+    pub(super) fn row(&mut self, what: &str, cells: Vec<String>) {
         let columns = self.0.lines().next().unwrap_or_default().matches('|').count() - 2;
         let mut cells = cells;
         cells.resize(columns, String::new());
         writeln!(self.0, "| {what} | {} |", cells.join(" | ")).expect("a string takes all");
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
     }
 }
 

@@ -53,7 +53,8 @@ enum Way {
 /// Measures. It needs root, and a network of its own.
 pub(super) fn measure(workspace: &Workspace) -> Result<Starts> {
     let scratch = Scratch::new(workspace, TASK)?;
-    let home = Home::new(workspace, TASK, Profile::Release).configured(format!("{NETWORK}{CONFIG}"));
+    let home =
+        Home::new(workspace, TASK, Profile::Release).configured(format!("{NETWORK}{CONFIG}"));
     let daemon = Daemon::start(home)?;
     let measured = rounds(&daemon, workspace, &scratch);
     let deleted = measured.is_ok().then(|| banger(&daemon).args(["vm", "delete", VM]).read());
