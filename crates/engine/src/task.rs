@@ -11,6 +11,7 @@ use crate::operation::{Finished, Reporter};
 use crate::shared::{Shared, new_op, now};
 use crate::view::{LastEnd, VmView};
 use banger_core::error::chain;
+use banger_core::id::OpId;
 use banger_core::names::VmPaths;
 use banger_core::plan::Member;
 use banger_core::spec::SpecChange;
@@ -107,6 +108,8 @@ pub(crate) struct VmTask {
     readiness: Readiness,
     pid: Option<u32>,
     last_end: Option<LastEnd>,
+    /// The operation that booted it: what the boot leads to belongs to that in the log.
+    booted_by: Option<OpId>,
     view: watch::Sender<VmView>,
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -135,6 +138,7 @@ impl VmTask {
             readiness,
             pid,
             last_end: None,
+            booted_by: None,
             view: sender,
             cancel: Arc::clone(&cancel),
         };
@@ -215,6 +219,9 @@ impl VmTask {
                 return Err(EngineError::WrongState { name, request, state });
             }
         }
+        if matches!(work, Work::Start | Work::Restart { .. }) {
+            self.booted_by = Some(report.id.clone());
+        }
         match work {
             Work::Start => self.start(report).await?,
             Work::Stop { timeout } => self.stop(timeout, report).await?,
@@ -265,7 +272,10 @@ impl VmTask {
     /// The guest has come this far.
     pub(crate) fn enter_readiness(&mut self, readiness: Readiness) {
         self.readiness = readiness;
-        tracing::info!(vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready");
+        tracing::info!(
+            op_id = self.booted_by.as_ref().map(tracing::field::display),
+            vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready"
+        );
         self.publish();
     }
 
