@@ -46,6 +46,8 @@ enum Task {
         #[arg(long)]
         rebuild_bundle: bool,
     },
+    /// Build the release programs, `banger-init` among them, which has to be static.
+    Build,
     /// Set everything up and run the checks and tests.
     Test {
         /// What to run; everything when nothing is given.
@@ -127,6 +129,11 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Quickstart { rebuild_bundle } => {
             quickstart::run(&workspace, rebuild(rebuild_bundle))?;
+        }
+        Task::Build => {
+            programs::build(&workspace, workspace::Profile::Release)?;
+            let dir = workspace.program(workspace::Profile::Release, "");
+            println!("banger, bangerd and banger-init are in {}", dir.display());
         }
         Task::Test { levels, nextest } => return suite::run(&workspace, &levels, &nextest),
         Task::Testbed(action) => return testbed::run(&workspace, action),

@@ -8,6 +8,7 @@ use banger_core::spec::SpecError;
 use banger_core::state::{Readiness, Request, VmState};
 use banger_core::vm_name::VmName;
 use banger_host::HostError;
+use banger_image::program::ProgramError;
 use banger_image::bundle::{BuildError, BundleError};
 use banger_vmm::VmmError;
 use std::path::PathBuf;
@@ -200,6 +201,15 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// The program that every guest starts with cannot do that.
+    #[error("`{}` cannot be the program with which every guest starts", .path.display())]
+    BadGuestInit {
+        /// The program.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ProgramError,
+    },
     /// A key could not be made.
     #[error("could not make an ssh key")]
     Key(#[source] ssh_key::Error),
@@ -291,7 +301,7 @@ impl Explain for EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorCode::NotPermitted,
                 _ => ErrorCode::Host,
             },
-            Self::NoGuestInit { .. } => ErrorCode::MissingDependency,
+            Self::NoGuestInit { .. } | Self::BadGuestInit { .. } => ErrorCode::MissingDependency,
             Self::NewerStore { .. } => ErrorCode::VersionMismatch,
             Self::Store { source, .. }
                 if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
@@ -358,6 +368,10 @@ impl Explain for EngineError {
             }
             Self::NoGuestInit { .. } => vec![
                 "install banger-init beside bangerd, or name it in BANGER_GUEST_INIT".to_owned(),
+            ],
+            Self::BadGuestInit { .. } => vec![
+                "build it with `cargo xtask build`, or install the one that belongs to bangerd"
+                    .to_owned(),
             ],
             Self::NewerStore { .. } => vec!["install that version of banger again".to_owned()],
             _ => Vec::new(),

@@ -6,6 +6,7 @@
 use crate::error::EngineError;
 use crate::settings::{Images, Settings};
 use banger_image::initrd::render_init_archive;
+use banger_image::program::check_static;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub(crate) fn publish(settings: &Settings) -> Result<Vec<PathBuf>, EngineError> 
     let source = &settings.guest_init;
     let program = fs::read(source)
         .map_err(|error| EngineError::NoGuestInit { path: source.clone(), source: error })?;
+    check_static(&program)
+        .map_err(|error| EngineError::BadGuestInit { path: source.clone(), source: error })?;
     let archive = render_init_archive(&program).map_err(|error| EngineError::File {
         action: "make an archive of",
         path: source.clone(),

@@ -12,3 +12,4 @@ pub mod initrd;
 pub mod kernel;
 pub mod modules;
 pub mod newc;
+pub mod program;

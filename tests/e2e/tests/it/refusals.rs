@@ -1,6 +1,6 @@
 //! What is refused before any VM boots, and what it leaves: nothing.
 
-use crate::stage::{Site, Variant, tool};
+use crate::stage::{QUICK, Site, Variant, tool};
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
 use std::io::Write;
@@ -31,6 +31,17 @@ fn a_bundle_that_cannot_be_booted_from_is_told_with_its_remedy() {
     let site = Site::with(&[zeroes.setting()]);
     let failed = site.boot(&["vm", "run", "--rm", "--", "true"]);
     failed.refused("cannot use the runtime bundle").says("rootfs.ext4` is no ext4 file system");
+    site.finish();
+}
+
+#[test]
+fn an_init_that_needs_libraries_is_told_of_before_any_guest_panics() {
+    let site = Site::new();
+    let with = ["env", "BANGER_GUEST_INIT=/bin/true"];
+    let failed = site.call_through(&with, &["daemon", "start"]).start().within(QUICK);
+    failed.refused("the daemon did not start: ");
+    failed.says("`/bin/true` cannot be the program with which every guest starts");
+    failed.says("it is linked dynamically").says("hint: build it with `cargo xtask build`");
     site.finish();
 }
 

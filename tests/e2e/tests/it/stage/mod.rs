@@ -12,7 +12,7 @@ mod world;
 pub(crate) use bundle::Variant;
 pub(crate) use program::{Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
-pub(crate) use site::{Site, pid};
+pub(crate) use site::{QUICK, Site, pid};
 pub(crate) use transcript::Transcript;
 pub(crate) use world::{Server, World};
 
