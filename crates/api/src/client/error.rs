@@ -95,6 +95,11 @@ impl ClientError {
         matches!(self, Self::Unreachable { .. })
     }
 
+    /// Whether the daemon took the connection and ended it before it had answered.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self, Self::BrokenOff { .. })
+    }
+
     /// The error in the one shape of the wire. What the daemon said is passed on as it is.
     pub fn into_body(self) -> ErrorBody {
         match self {

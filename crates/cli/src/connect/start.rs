@@ -42,8 +42,9 @@ pub(super) async fn start(
         ticks.tick().await;
         match client.version().await {
             Ok(version) => return Ok(version),
-            Err(error) if !error.is_unreachable() => return Err(error.into()),
-            Err(_not_yet) => {}
+            // It listens before it has all that it needs, and may still give up.
+            Err(error) if error.is_unreachable() || error.is_broken_off() => {}
+            Err(error) => return Err(error.into()),
         }
         if let Ok(Some(status)) = child.try_wait() {
             return Err(ConnectError::Ended { status, said: read(&mut words) });
