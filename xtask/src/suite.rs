@@ -139,8 +139,9 @@ impl Run<'_> {
             running.end()?;
             return ran;
         }
-        eprintln!("\n== level testbed, as it was");
+        eprintln!("\nwaiting for the testbed");
         let ended = running.wait().and_then(|status| root::told(status, root::PART));
+        eprintln!("\n== level testbed, as it was");
         let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         eprintln!("{}", String::from_utf8_lossy(&text));
         self.add(Level::Testbed, ended, report)
