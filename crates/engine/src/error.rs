@@ -8,8 +8,8 @@ use banger_core::spec::SpecError;
 use banger_core::state::{Readiness, Request, VmState};
 use banger_core::vm_name::VmName;
 use banger_host::HostError;
-use banger_image::program::ProgramError;
 use banger_image::bundle::{BuildError, BundleError};
+use banger_image::program::ProgramError;
 use banger_vmm::VmmError;
 use std::path::PathBuf;
 
