@@ -1,11 +1,11 @@
 //! A site: namespaces, directories and a daemon of a test's own, and proof that nothing of it
 //! stays.
 
-use super::program::{Call, Running, tool};
+use super::program::{Call, Running, has_ended, tool};
 use super::remains;
 use super::transcript::Transcript;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -150,11 +150,10 @@ impl Site {
     /// Sends the daemon a signal and waits until it has ended.
     #[track_caller]
     pub(crate) fn end_daemon(&self, signal: Signal) {
-        let daemon = self.daemon_pid();
-        kill_process(daemon, signal).unwrap();
-        super::until("the daemon has ended", QUICK, || {
-            remains::processes(&self.dir).iter().all(|p| p.pid != daemon.as_raw_nonzero().get())
-        });
+        // Its arguments are gone from /proc some time before its socket is closed.
+        let daemon = pidfd_open(self.daemon_pid(), PidfdFlags::empty()).unwrap();
+        pidfd_send_signal(&daemon, signal).unwrap();
+        assert!(has_ended(&daemon, QUICK), "the daemon has not ended within {QUICK:?}");
     }
 
     /// Takes the interfaces that are there now for the test's own.
