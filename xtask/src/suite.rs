@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::leftover::{self, Inventory};
 use crate::packages::Package;
 use crate::workspace::{Profile, Workspace};
-use crate::{enclosure, firecracker, packages, programs, root, testbed};
+use crate::{enclosure, firecracker, packages, programs, root};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use nextest::Nextest;
@@ -79,18 +79,12 @@ impl Level {
     }
 }
 
-/// Runs the levels; when none is given, all that can be relied on here.
+/// Runs the levels; all of them when none is given.
 pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> Result<ExitCode> {
     let mut report = Report::default();
     let all = Level::value_variants().iter().copied();
-    let levels: Vec<Level> = if levels.is_empty() {
-        if let Some(reason) = testbed::doubt() {
-            report.add(Level::Testbed.name(), Outcome::CannotRun(reason.to_owned()));
-        }
-        all.filter(|level| *level != Level::Testbed || testbed::doubt().is_none()).collect()
-    } else {
-        all.filter(|level| levels.contains(level)).collect()
-    };
+    let levels: Vec<Level> =
+        all.filter(|level| levels.is_empty() || levels.contains(level)).collect();
     let more: &[Package] =
         if levels.contains(&Level::Testbed) { &firecracker::PACKAGES } else { &[] };
     packages::install_with(more)?;

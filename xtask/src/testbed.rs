@@ -27,7 +27,6 @@ use crate::workspace::{Profile, Workspace};
 use crate::{bundle, firecracker, packages, root};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
-use machine::Acceleration;
 use place::{Disks, Place};
 use record::Phase;
 use std::process::ExitCode;
@@ -74,14 +73,6 @@ pub(crate) enum Action {
         #[command(flatten)]
         disks: Disks,
     },
-}
-
-/// Why VMs in the host cannot be relied on here, if so.
-pub(crate) fn doubt() -> Option<&'static str> {
-    (Acceleration::detect() == Acceleration::Emulation).then_some(
-        "without KVM that can nest, its VMs die now and then, and so do its tests; \
-         `cargo xtask test testbed` runs them",
-    )
 }
 
 /// The task, as the user started it.

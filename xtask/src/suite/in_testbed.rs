@@ -92,7 +92,8 @@ fn run_parts(sessions: &[Session], extra: &[String]) -> Result<Vec<Done>> {
     let partitions = (1..=PARTS).map(|n| Some(format!("hash:{n}/{PARTS}")));
     let usual = partitions.map(|partition| Part { pass: USUAL, partition });
     let reflink = Part { pass: REFLINK, partition: None };
-    let parts = Mutex::new([reflink].into_iter().chain(usual).collect::<Vec<_>>());
+    // They are taken from the end: the longest comes first, so that no host is left alone with it.
+    let parts = Mutex::new(usual.chain([reflink]).collect::<Vec<_>>());
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let work = |session| {
         let mut done = Vec::new();
