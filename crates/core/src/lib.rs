@@ -5,6 +5,7 @@
 //! function can be tested by value.
 
 pub mod dirs;
+pub mod dns;
 pub mod error;
 pub mod guest;
 pub mod id;

@@ -1,6 +1,7 @@
 //! VM and image names: the rules, one error per rule, and generated names.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -61,6 +62,13 @@ impl VmName {
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map can be asked with a plain text; both are hashed and compared alike.
+impl Borrow<str> for VmName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
