@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 pub(crate) type Package = (&'static str, &'static str);
 
 /// The packages, with what each is for.
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 13] = [
     ("apt", "fetches the kernel's package for the bundle"),
+    ("bind9-dnsutils", "has `dig`, which asks the DNS server"),
     ("dmsetup", "layers root disks"),
     ("e2fsprogs", "makes file systems"),
     ("gcc", "links the programs"),

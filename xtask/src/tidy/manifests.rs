@@ -5,9 +5,10 @@ use super::source::{File, Source};
 use toml::{Table, Value};
 
 /// Which of banger's crates each may use. `ARCHITECTURE.md` says why.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("banger-core", &[]),
     ("banger-api", &["banger-core"]),
+    ("banger-dns", &["banger-core"]),
     ("banger-guest", &["banger-core"]),
     ("banger-host", &["banger-core"]),
     ("banger-vmm", &["banger-core"]),
@@ -18,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
         &[
             "banger-api",
             "banger-core",
+            "banger-dns",
             "banger-engine",
             "banger-host",
             "banger-image",

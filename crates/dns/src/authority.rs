@@ -1,0 +1,40 @@
+//! What all listeners share: the table of the moment, and how many queries were answered.
+
+use crate::respond::{Lifetimes, Transport, respond};
+use banger_core::dns::Table;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// Answers queries from the table that is current when they come.
+#[derive(Debug)]
+pub struct Authority {
+    table: watch::Receiver<Arc<Table>>,
+    lifetimes: Lifetimes,
+    answered: AtomicU64,
+}
+
+impl Authority {
+    /// An authority over the tables that come through the channel.
+    pub const fn new(table: watch::Receiver<Arc<Table>>, lifetimes: Lifetimes) -> Self {
+        Self { table, lifetimes, answered: AtomicU64::new(0) }
+    }
+
+    /// The table of this moment.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// How many queries have been answered, refusals included.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The answer to a packet; `None` for what gets none.
+    pub(crate) fn respond(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let table = self.table();
+        let response = respond(packet, &table, self.lifetimes, transport)?;
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        Some(response)
+    }
+}

@@ -1,0 +1,18 @@
+//! The DNS server for the names of VMs.
+//!
+//! ```text
+//!   socket ──► parse ──► Table::lookup ──► encode ──► socket
+//!    Server    └──────── respond, pure ────────┘
+//! ```
+//!
+//! What is known of a name is `banger_core::dns`; this crate puts it on the wire. It knows neither
+//! the engine nor the host: it reads the table that it is handed, anew for each query, so a query
+//! sees all of a change or nothing of it.
+
+mod authority;
+mod respond;
+mod server;
+
+pub use authority::Authority;
+pub use respond::{Lifetimes, Transport, respond};
+pub use server::Server;

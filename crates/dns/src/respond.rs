@@ -1,0 +1,359 @@
+//! From a packet to its answer: a pure function over the table.
+
+use banger_core::dns::{Answer, Apex, RecordKind, Table, ZONE};
+use banger_core::vm_name::VmName;
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+/// The largest UDP answer that we send to who can take it: it is never cut into fragments on the
+/// way (DNS flag day 2020).
+const MAX_UDP: u16 = 1232;
+/// The largest one for who says nothing (RFC 1035, section 4.2.1).
+const MIN_UDP: u16 = 512;
+/// The length of a message's header.
+const HEADER: usize = 12;
+
+/// How long others may keep an answer, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A record.
+    pub positive: u32,
+    /// That there is none (RFC 2308).
+    pub negative: u32,
+}
+
+/// How a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// As a datagram; the answer has to fit into one.
+    Udp,
+    /// Through a connection.
+    Tcp,
+}
+
+/// The answer to a packet. `None` for what is no query at all: a packet that is too short to have a
+/// header, or one that is itself an answer, so that two servers never answer each other.
+pub fn respond(
+    packet: &[u8],
+    table: &Table,
+    lifetimes: Lifetimes,
+    transport: Transport,
+) -> Option<Vec<u8>> {
+    let header = packet.first_chunk::<HEADER>()?;
+    if header[2] & 0x80 != 0 {
+        return None;
+    }
+    let Ok(request) = Message::from_vec(packet) else { return Some(malformed(header)) };
+    let response = answer(&request, table, lifetimes);
+    let encoded = response.to_vec().ok()?;
+    let limit = match transport {
+        Transport::Udp => usize::from(request.max_payload().clamp(MIN_UDP, MAX_UDP)),
+        Transport::Tcp => usize::from(u16::MAX),
+    };
+    if encoded.len() <= limit { Some(encoded) } else { response.truncate().to_vec().ok() }
+}
+
+/// The answer to what has a header and cannot be read beyond it: the same with FORMERR.
+fn malformed(header: &[u8; HEADER]) -> Vec<u8> {
+    let [id_high, id_low, flags, ..] = *header;
+    // Operation and RD are the asker's; QR is set, and all counts are 0.
+    let mut response = vec![id_high, id_low, 0x80 | flags & 0x79, 1];
+    response.resize(HEADER, 0);
+    response
+}
+
+fn answer(request: &Message, table: &Table, lifetimes: Lifetimes) -> Message {
+    let mut response = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
+    response.metadata = Metadata::response_from_request(&request.metadata);
+    response.queries.clone_from(&request.queries);
+    if let Some(edns) = &request.edns {
+        let mut ours = Edns::new();
+        ours.set_max_payload(MAX_UDP).set_dnssec_ok(edns.flags().dnssec_ok);
+        response.set_edns(ours);
+    }
+    let query = match check(request) {
+        Ok(query) => query,
+        Err(code) => {
+            response.metadata.response_code = code;
+            return response;
+        }
+    };
+    let known = table.lookup(query.name.iter(), kind(query.query_type));
+    Filling { name: &query.name, serial: table.serial(), lifetimes }.fill(&mut response, known);
+    response
+}
+
+/// The one question of a request that we can answer.
+fn check(request: &Message) -> Result<&Query, ResponseCode> {
+    if request.metadata.op_code != OpCode::Query {
+        return Err(ResponseCode::NotImp);
+    }
+    if request.version() != 0 {
+        return Err(ResponseCode::BADVERS);
+    }
+    match request.queries.as_slice() {
+        [query] if query.query_class == DNSClass::IN => Ok(query),
+        [_] => Err(ResponseCode::Refused),
+        _ => Err(ResponseCode::FormErr),
+    }
+}
+
+const fn kind(of: RecordType) -> RecordKind {
+    match of {
+        RecordType::A => RecordKind::A,
+        RecordType::PTR => RecordKind::Ptr,
+        RecordType::SOA => RecordKind::Soa,
+        RecordType::NS => RecordKind::Ns,
+        RecordType::ANY => RecordKind::Any,
+        RecordType::AXFR | RecordType::IXFR => RecordKind::Transfer,
+        _ => RecordKind::Other,
+    }
+}
+
+/// What the records of an answer are made from.
+struct Filling<'a> {
+    /// The name that was asked for, as it was written.
+    name: &'a Name,
+    serial: u32,
+    lifetimes: Lifetimes,
+}
+
+impl Filling<'_> {
+    fn fill(&self, response: &mut Message, known: Answer<'_>) {
+        response.metadata.authoritative = known != Answer::Refused;
+        match known {
+            Answer::Address(ip) => {
+                response.add_answer(self.record(RData::A(A(ip.address()))));
+            }
+            Answer::Pointer(vm) => {
+                response.add_answer(self.record(RData::PTR(PTR(vm_name(vm)))));
+            }
+            Answer::Soa(apex) => {
+                response.add_answer(self.soa(apex, self.lifetimes.positive));
+            }
+            Answer::Ns(apex) => {
+                response.add_answer(self.ns(apex));
+            }
+            Answer::Head(apex) => {
+                let soa = self.soa(apex, self.lifetimes.positive);
+                response.add_answer(soa).add_answer(self.ns(apex));
+            }
+            Answer::NoData(apex) => {
+                response.add_authority(self.soa(apex, self.lifetimes.negative));
+            }
+            Answer::NoName(apex) => {
+                response.metadata.response_code = ResponseCode::NXDomain;
+                response.add_authority(self.soa(apex, self.lifetimes.negative));
+            }
+            Answer::Refused => response.metadata.response_code = ResponseCode::Refused,
+        }
+    }
+
+    fn record(&self, data: RData) -> Record {
+        Record::from_rdata(self.name.clone(), self.lifetimes.positive, data)
+    }
+
+    /// The zone's name, in the asker's own letters.
+    fn apex(&self, apex: Apex) -> Name {
+        self.name.trim_to(apex.labels.into())
+    }
+
+    /// A zone that is served on one machine alone needs no name server with an address, nor
+    /// anybody to write to: it names itself and nobody (RFC 6303, section 3).
+    fn soa(&self, apex: Apex, ttl: u32) -> Record {
+        let zone = self.apex(apex);
+        let nobody = Name::from_labels([&b"nobody"[..], b"invalid"]).expect("two short labels");
+        let data = SOA::new(
+            zone.clone(),
+            nobody,
+            self.serial,
+            3600,
+            1200,
+            604_800,
+            self.lifetimes.negative,
+        );
+        Record::from_rdata(zone, ttl, RData::SOA(data))
+    }
+
+    fn ns(&self, apex: Apex) -> Record {
+        let zone = self.apex(apex);
+        Record::from_rdata(zone.clone(), self.lifetimes.positive, RData::NS(NS(zone)))
+    }
+}
+
+fn vm_name(vm: &VmName) -> Name {
+    Name::from_labels([vm.as_str(), ZONE]).expect("a VM's name is a label")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    const LIFETIMES: Lifetimes = Lifetimes { positive: 5, negative: 0 };
+
+    fn table() -> Table {
+        let otter = ("otter".parse().unwrap(), Ipv4Addr::new(172, 16, 0, 2).into());
+        Table::new("172.16.0.1/24".parse().unwrap(), 7, [otter])
+    }
+
+    fn request(name: &str, of: RecordType) -> Message {
+        let mut request = Message::new(0x1234, MessageType::Query, OpCode::Query);
+        request.add_query(Query::query(Name::from_ascii(name).unwrap(), of));
+        request.metadata.recursion_desired = true;
+        request
+    }
+
+    fn ask(request: &Message) -> Message {
+        let packet = request.to_vec().unwrap();
+        let response = respond(&packet, &table(), LIFETIMES, Transport::Udp).unwrap();
+        Message::from_vec(&response).unwrap()
+    }
+
+    /// An answer in the words of a zone file.
+    fn shown(response: &Message) -> String {
+        let records = response.answers.iter().map(|record| format!("\nanswer {record}"));
+        let head = response.authorities.iter().map(|record| format!("\nauthority {record}"));
+        let meta = &response.metadata;
+        let aa = if meta.authoritative { "aa " } else { "" };
+        let code = meta.response_code.to_str();
+        format!("{aa}{code}") + &records.chain(head).collect::<String>()
+    }
+
+    fn answered(name: &str, of: RecordType) -> String {
+        shown(&ask(&request(name, of)))
+    }
+
+    #[test]
+    fn each_kind_of_answer_reads_as_it_should() {
+        let all = [
+            ("otter.vm.", RecordType::A),
+            ("App.oTTer.VM.", RecordType::A),
+            ("otter.vm.", RecordType::ANY),
+            ("otter.vm.", RecordType::AAAA),
+            ("lynx.vm.", RecordType::A),
+            ("vm.", RecordType::SOA),
+            ("vm.", RecordType::ANY),
+            ("2.0.16.172.in-addr.arpa.", RecordType::PTR),
+            ("0.16.172.in-addr.arpa.", RecordType::NS),
+            ("9.0.16.172.in-addr.arpa.", RecordType::PTR),
+            ("example.org.", RecordType::A),
+            ("vm.", RecordType::AXFR),
+        ];
+        let all = all.map(|(name, of)| format!("{name} {of}: {}", answered(name, of)));
+        insta::assert_snapshot!(all.join("\n"), @r"
+        otter.vm. A: aa No Error
+        answer otter.vm. 5 IN A 172.16.0.2
+        App.oTTer.VM. A: aa No Error
+        answer App.oTTer.VM. 5 IN A 172.16.0.2
+        otter.vm. ANY: aa No Error
+        answer otter.vm. 5 IN A 172.16.0.2
+        otter.vm. AAAA: aa No Error
+        authority vm. 0 IN SOA vm. nobody.invalid. 7 3600 1200 604800 0
+        lynx.vm. A: aa Non-Existent Domain
+        authority vm. 0 IN SOA vm. nobody.invalid. 7 3600 1200 604800 0
+        vm. SOA: aa No Error
+        answer vm. 5 IN SOA vm. nobody.invalid. 7 3600 1200 604800 0
+        vm. ANY: aa No Error
+        answer vm. 5 IN SOA vm. nobody.invalid. 7 3600 1200 604800 0
+        answer vm. 5 IN NS vm.
+        2.0.16.172.in-addr.arpa. PTR: aa No Error
+        answer 2.0.16.172.in-addr.arpa. 5 IN PTR otter.vm.
+        0.16.172.in-addr.arpa. NS: aa No Error
+        answer 0.16.172.in-addr.arpa. 5 IN NS 0.16.172.in-addr.arpa.
+        9.0.16.172.in-addr.arpa. PTR: aa Non-Existent Domain
+        authority 0.16.172.in-addr.arpa. 0 IN SOA 0.16.172.in-addr.arpa. nobody.invalid. 7 3600 1200 604800 0
+        example.org. A: Query Refused
+        vm. AXFR: Query Refused
+        ");
+    }
+
+    #[test]
+    fn the_question_comes_back_as_it_was_written() {
+        let asked = request("App.oTTer.VM.", RecordType::A);
+        let response = ask(&asked);
+        assert!(response.queries[0].name.eq_case(&asked.queries[0].name));
+        assert!(response.answers[0].name.eq_case(&asked.queries[0].name));
+        assert_eq!(response.metadata.id, 0x1234);
+        assert!(response.metadata.recursion_desired && !response.metadata.recursion_available);
+    }
+
+    #[test]
+    fn who_speaks_edns_is_answered_in_it_and_a_later_version_is_refused() {
+        let mut asked = request("otter.vm.", RecordType::A);
+        assert_eq!(ask(&asked).edns, None);
+        let mut edns = Edns::new();
+        asked.set_edns(edns.set_max_payload(4096).set_dnssec_ok(true).clone());
+        let response = ask(&asked);
+        let ours = response.edns.as_ref().unwrap();
+        assert_eq!((ours.max_payload(), ours.flags().dnssec_ok), (MAX_UDP, true));
+        assert_eq!(response.answers.len(), 1);
+        asked.set_edns(edns.set_version(1).clone());
+        let refusal = ask(&asked);
+        assert_eq!(refusal.edns.as_ref().unwrap().version(), 0);
+        let high = refusal.edns.as_ref().unwrap().rcode_high();
+        assert_eq!((high, refusal.answers.len()), (1, 0), "BADVERS is 16");
+    }
+
+    #[test]
+    fn what_is_no_plain_query_is_answered_with_its_code() {
+        let mut asked = request("otter.vm.", RecordType::A);
+        asked.queries[0].query_class = DNSClass::CH;
+        assert_eq!(ask(&asked).metadata.response_code, ResponseCode::Refused);
+        asked.metadata.op_code = OpCode::Update;
+        assert_eq!(ask(&asked).metadata.response_code, ResponseCode::NotImp);
+        let mut asked = request("otter.vm.", RecordType::A);
+        asked.add_query(asked.queries[0].clone());
+        assert_eq!(ask(&asked).metadata.response_code, ResponseCode::FormErr);
+        asked.queries.clear();
+        assert_eq!(ask(&asked).metadata.response_code, ResponseCode::FormErr);
+    }
+
+    #[test]
+    fn garbage_with_a_header_is_a_format_error_and_an_answer_is_left_alone() {
+        let mut packet = request("otter.vm.", RecordType::A).to_vec().unwrap();
+        let cut = respond(&packet[..15], &table(), LIFETIMES, Transport::Udp).unwrap();
+        assert_eq!(cut, [0x12, 0x34, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(respond(&packet[..11], &table(), LIFETIMES, Transport::Udp), None);
+        packet[2] |= 0x80;
+        assert_eq!(respond(&packet, &table(), LIFETIMES, Transport::Udp), None);
+    }
+
+    /// Packets that are nearly queries: a good one with some of its bytes changed.
+    fn damaged() -> impl Strategy<Value = Vec<u8>> {
+        let name = prop::sample::select(vec!["otter.vm.", "vm.", "2.0.16.172.in-addr.arpa.", "a."]);
+        let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+        (name, any::<u16>(), damage, 0usize..80).prop_map(|(name, of, damage, longer)| {
+            let mut asked = request(name, of.into());
+            asked.set_edns(Edns::new());
+            let mut packet = asked.to_vec().unwrap();
+            packet.resize(packet.len() + longer, 0);
+            for (index, byte) in damage {
+                let at = index.index(packet.len());
+                packet[at] = byte;
+            }
+            packet
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_is_answered_to_its_asker_or_not_at_all(
+            packet in prop_oneof![prop::collection::vec(any::<u8>(), 0..600), damaged()],
+        ) {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let Some(response) = respond(&packet, &table(), LIFETIMES, transport) else {
+                    prop_assert!(packet.len() < HEADER || packet[2] & 0x80 != 0);
+                    continue;
+                };
+                prop_assert_eq!(&response[..2], &packet[..2]);
+                prop_assert!(response[2] & 0x80 != 0);
+                prop_assert!(transport == Transport::Tcp || response.len() <= usize::from(MAX_UDP));
+            }
+        }
+    }
+}

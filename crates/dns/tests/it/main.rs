@@ -1,0 +1,7 @@
+//! The server from outside, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "what tests share may panic as a test does")]
+
+mod host_dig;
+mod scene;
+mod serving;
