@@ -13,6 +13,7 @@ use crate::task::{VmHandle, Work};
 use crate::usage::usage;
 use crate::view::{SshAccess, Usage, VmView};
 use crate::{create, guest_init, images};
+use banger_core::dns::Table;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
 use banger_core::resource::{Observed, Resource, ResourceKey};
@@ -24,6 +25,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::Instrument;
 
 /// A VM to be made.
@@ -77,6 +79,11 @@ impl Engine {
     /// One VM.
     pub fn view(&self, reference: &str) -> Result<VmView, EngineError> {
         Ok(self.shared.find(reference)?.view())
+    }
+
+    /// The names of the VMs that run: this table, and each that takes its place.
+    pub fn names(&self) -> watch::Receiver<Arc<Table>> {
+        self.shared.names.watch()
     }
 
     /// Makes a VM and, if it says so, boots it. When that fails nothing of the VM is left, except

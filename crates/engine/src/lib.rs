@@ -19,6 +19,7 @@ mod guest_init;
 mod images;
 mod keys;
 mod monitor;
+mod names;
 mod network;
 mod operation;
 mod postmortem;

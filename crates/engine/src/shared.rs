@@ -3,6 +3,7 @@
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::keys::Keys;
+use crate::names::Names;
 use crate::network::Network;
 use crate::settings::{Ports, Settings};
 use crate::store::Store;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) executor: Executor,
     pub(crate) network: Network,
+    pub(crate) names: Names,
     pub(crate) keys: Keys,
     /// The archives that come after an image's initrd: banger's init.
     pub(crate) init_archive: Vec<PathBuf>,
@@ -50,12 +52,14 @@ impl Shared {
         let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host));
         let network =
             Network::new(settings.layout.clone(), settings.bridge.clone(), executor.clone());
+        let names = Names::new(settings.bridge.subnet);
         Self {
             settings,
             ports,
             store,
             executor,
             network,
+            names,
             keys,
             init_archive,
             tasks: TaskTracker::new(),

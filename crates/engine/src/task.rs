@@ -126,6 +126,7 @@ impl VmTask {
         let paths = shared.settings.layout.vm(&vm.id);
         let (monitor, pid) = adopted.unzip();
         let readiness = if monitor.is_some() { Readiness::Vmm } else { Readiness::None };
+        shared.names.follow(&vm);
         let first = VmView { vm: vm.clone(), readiness, pid, last_end: None, paths: paths.clone() };
         let (sender, view) = watch::channel(first);
         let (commands, receiver) = mpsc::channel(8);
@@ -360,6 +361,8 @@ impl VmTask {
     }
 
     fn publish(&self) {
+        // The names first: who sees a running VM can ask for its name.
+        self.shared.names.follow(&self.vm);
         self.view.send_replace(self.current());
     }
 }

@@ -4,4 +4,5 @@
 mod crash;
 mod faults;
 mod lifecycle;
+mod names;
 mod world;
