@@ -11,11 +11,13 @@ mod changes;
 pub mod cmd;
 mod error;
 pub mod facts;
+mod holder;
 mod linux;
 pub mod sim;
 
 pub use changes::Changes;
 pub use error::HostError;
+pub use holder::{Holder, port_holder};
 pub use linux::LinuxHost;
 pub use sim::{
     Artifacts, Effect, Fault, FaultError, ForeignLink, GuestScript, GuestScriptError, Pace,

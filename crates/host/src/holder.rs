@@ -1,0 +1,132 @@
+//! Who holds a port of this machine, as far as `/proc` tells.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its program's name.
+    pub program: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` (pid {})", self.program, self.pid)
+    }
+}
+
+/// The tables of sockets (proc_net_tcp(5)), and the state of those that listen: a UDP socket that
+/// is bound and has no peer, and a TCP socket that listens.
+const TABLES: [(&str, &str); 4] = [
+    ("/proc/self/net/udp", "07"),
+    ("/proc/self/net/udp6", "07"),
+    ("/proc/self/net/tcp", "0A"),
+    ("/proc/self/net/tcp6", "0A"),
+];
+
+/// The process that listens on the address, or on its port of all addresses, by UDP or TCP. `None`
+/// also where it is another user's and so cannot be seen.
+///
+/// Reads all of `/proc`, which takes milliseconds.
+pub fn port_holder(address: SocketAddr) -> Option<Holder> {
+    let mut inodes = BTreeSet::new();
+    for (path, listening) in TABLES {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        inodes.extend(text.lines().filter_map(|line| inode_of(line, listening, address)));
+    }
+    if inodes.is_empty() {
+        return None;
+    }
+    let mut pids =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| pid_of(&entry.file_name()));
+    let pid = pids.find(|pid| has_socket(*pid, &inodes))?;
+    let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(Holder { pid, program: program.trim_end().to_owned() })
+}
+
+fn pid_of(name: &OsStr) -> Option<u32> {
+    name.to_str()?.parse().ok()
+}
+
+/// The inode of a line's socket, if it stands in the address's way.
+fn inode_of(line: &str, listening: &str, wanted: SocketAddr) -> Option<String> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, local, _, state, _, _, _, _, _, inode, ..] = *fields else { return None };
+    let (ip, port) = local.split_once(':')?;
+    let is_port = u16::from_str_radix(port, 16).ok()? == wanted.port();
+    let ip = parse_ip(ip)?;
+    let is_ip = ip == wanted.ip() || ip.is_unspecified() || wanted.ip().is_unspecified();
+    (is_port && is_ip && state == listening).then(|| inode.to_owned())
+}
+
+/// An address as the kernel prints it: each four bytes as one number of the processor's own order.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match text.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (number, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(number * 8)?);
+            }
+            Some(Ipv6Addr::from(bytes).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+fn has_socket(pid: u32, inodes: &BTreeSet<String>) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|target| socket_inode(&target).is_some_and(|inode| inodes.contains(inode)))
+}
+
+fn socket_inode(target: &Path) -> Option<&str> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+
+    #[test]
+    fn a_port_that_this_process_holds_is_found_by_either_protocol() {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind("[::]:0").unwrap();
+        for address in [udp.local_addr().unwrap(), tcp.local_addr().unwrap()] {
+            let asked = SocketAddr::from(([127, 0, 0, 1], address.port()));
+            let holder = port_holder(asked).expect("it is held");
+            assert_eq!(holder.pid, std::process::id(), "{address}");
+            assert!(!holder.program.is_empty());
+        }
+        let address = udp.local_addr().unwrap();
+        drop(udp);
+        // Another test's program may have taken it since, but this one has not.
+        let holder = port_holder(address);
+        assert!(holder.is_none_or(|holder| holder.pid != std::process::id()));
+    }
+
+    #[test]
+    fn a_socket_is_in_the_way_on_the_same_address_or_on_all() {
+        let line =
+            "  1: 0100007F:A455 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 4711 2";
+        let wanted = |address: &str| inode_of(line, "07", address.parse().unwrap());
+        assert_eq!(wanted("127.0.0.1:42069").as_deref(), Some("4711"));
+        assert_eq!(wanted("0.0.0.0:42069").as_deref(), Some("4711"));
+        assert_eq!(wanted("127.0.0.2:42069"), None);
+        assert_eq!(wanted("127.0.0.1:42070"), None);
+        assert_eq!(inode_of(line, "0A", "127.0.0.1:42069".parse().unwrap()), None);
+        let all = line.replace("0100007F", "00000000000000000000000000000000");
+        assert!(inode_of(&all, "07", "127.0.0.1:42069".parse().unwrap()).is_some());
+    }
+}
