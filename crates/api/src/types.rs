@@ -9,7 +9,7 @@ use banger_core::state::{Readiness, VmState};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_core::vm_name::{ImageName, VmName};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use utoipa::{IntoParams, ToSchema};
 
@@ -308,10 +308,42 @@ pub struct DaemonStatus {
     pub vms: u32,
     /// How many run.
     pub running: u32,
+    /// The DNS server. A daemon from before it has none.
+    #[serde(default)]
+    pub dns: DnsStatus,
     /// Where each setting came from.
     pub settings: Vec<Setting>,
     /// Whether it is a simulation.
     pub simulated: bool,
+}
+
+/// The DNS server for the names of VMs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsStatus {
+    /// Whether it answers.
+    pub state: DnsState,
+    /// Where it listens, or tries to.
+    #[schema(value_type = Option<String>, example = "127.0.0.1:42069")]
+    pub address: Option<SocketAddr>,
+    /// Why it does not answer, when it should.
+    pub problem: Option<String>,
+    /// How many VMs have a name in it.
+    pub records: u32,
+    /// How many queries it has answered since the daemon started.
+    pub queries: u64,
+}
+
+/// Whether the DNS server answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DnsState {
+    /// It is switched off.
+    #[default]
+    Off,
+    /// It does.
+    Serving,
+    /// Its address is not to be had; it tries again.
+    Failed,
 }
 
 /// Something that was chosen, and why.

@@ -14,14 +14,20 @@ mod value;
 pub use error::{ConfigError, ValueError};
 pub use key::Key;
 pub use source::{Origin, Source};
-pub use value::{LogLevel, Nameservers, OverlaySetting, VmmSetting};
+pub use value::{DnsListen, LogLevel, Nameservers, OverlaySetting, VmmSetting};
 
 use banger_api::Setting;
 use banger_core::net::Subnet;
 use banger_core::plan::BridgeSpec;
 use banger_core::spec::{SpecError, VmSpec};
+use banger_dns::Lifetimes;
 use source::Texts;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+
+/// Where DNS queries are answered by default: on a port that needs no privilege and that nobody
+/// else uses.
+const DEFAULT_DNS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 42_069));
 
 /// Every setting with its value, after file and environment were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,10 @@ pub struct Config {
     pub bridge: BridgeSpec,
     /// Name servers for the guests.
     pub nameservers: Nameservers,
+    /// Where DNS queries are answered.
+    pub dns_listen: DnsListen,
+    /// How long others may keep an answer.
+    pub dns_lifetimes: Lifetimes,
     /// Firecracker's program, where it is not to be searched for.
     pub firecracker_bin: Option<PathBuf>,
     /// QEMU's program, where it is not to be searched for.
@@ -83,6 +93,13 @@ impl Config {
             nameservers: texts
                 .get(Key::Nameservers, value::nameservers)?
                 .unwrap_or(Nameservers::Auto),
+            dns_listen: texts
+                .get(Key::DnsListen, value::dns_listen)?
+                .unwrap_or(DnsListen::At(DEFAULT_DNS)),
+            dns_lifetimes: Lifetimes {
+                positive: texts.get(Key::DnsTtl, value::ttl)?.unwrap_or(5),
+                negative: texts.get(Key::DnsNegativeTtl, value::ttl)?.unwrap_or(0),
+            },
             firecracker_bin: texts.get(Key::FirecrackerBin, value::path)?,
             qemu_bin: texts.get(Key::QemuBin, value::path)?,
             bundle_dir: texts.get(Key::BundleDir, value::path)?,
@@ -125,6 +142,9 @@ impl Config {
             Key::Bridge => self.bridge.name.to_string(),
             Key::Subnet => self.bridge.subnet.to_string(),
             Key::Nameservers => self.nameservers.to_string(),
+            Key::DnsListen => self.dns_listen.to_string(),
+            Key::DnsTtl => self.dns_lifetimes.positive.to_string(),
+            Key::DnsNegativeTtl => self.dns_lifetimes.negative.to_string(),
             Key::FirecrackerBin => path(&self.firecracker_bin, "searched for"),
             Key::QemuBin => path(&self.qemu_bin, "searched for"),
             Key::BundleDir => path(&self.bundle_dir, "in the state directory"),
@@ -150,7 +170,7 @@ fn default_bridge() -> banger_core::names::IfName {
 }
 
 fn default_subnet() -> Subnet {
-    Subnet::new(std::net::Ipv4Addr::new(172, 16, 0, 1), 24).expect("a private /24")
+    Subnet::new(Ipv4Addr::new(172, 16, 0, 1), 24).expect("a private /24")
 }
 
 #[cfg(test)]
@@ -201,6 +221,9 @@ mod tests {
         bridge = banger0 (default)
         subnet = 172.16.0.1/24 (default)
         nameservers = auto (default)
+        dns_listen = 127.0.0.1:42069 (default)
+        dns_ttl = 5 (default)
+        dns_negative_ttl = 0 (default)
         firecracker_bin = searched for (default)
         qemu_bin = searched for (default)
         bundle_dir = in the state directory (default)
@@ -222,6 +245,9 @@ mod tests {
                 bridge = "br-test"
                 subnet = "10.9.0.1/16"
                 nameservers = ["1.1.1.1", "9.9.9.9"]
+                dns_listen = "127.0.0.1:5300"
+                dns_ttl = 60
+                dns_negative_ttl = 1
                 firecracker_bin = "/opt/fc"
                 qemu_bin = "/opt/qemu"
                 bundle_dir = "/opt/bundle"
@@ -246,6 +272,9 @@ mod tests {
                 "br-test",
                 "10.9.0.1/16",
                 "1.1.1.1, 9.9.9.9",
+                "127.0.0.1:5300",
+                "60",
+                "1",
                 "/opt/fc",
                 "/opt/qemu",
                 "/opt/bundle",
@@ -283,7 +312,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal("colour = \"red\"", &[]), @r"
         invalid_config: unknown key `colour` in line 1 of `/etc/b/config.toml`
-        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `nameservers`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
+        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `nameservers`, `dns_listen`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
         ");
     }
 
@@ -317,6 +346,8 @@ mod tests {
             ("bridge = \"a bridge\"", vec![]),
             ("subnet = \"172.16.0.0/24\"", vec![]),
             ("nameservers = [\"::1\"]", vec![]),
+            ("dns_listen = \"127.0.0.1\"", vec![]),
+            ("dns_ttl = 100000", vec![]),
             ("qemu_bin = \"bin/qemu\"", vec![]),
             ("log_level = \"loud\"", vec![]),
             ("", vec![("BANGER_NAT", "maybe")]),
@@ -360,6 +391,12 @@ mod tests {
 
         invalid_config: cannot use the value of `nameservers` in line 1 of `/etc/b/config.toml`
         caused by: `::1` is not an IPv4 address
+
+        invalid_config: cannot use the value of `dns_listen` in line 1 of `/etc/b/config.toml`
+        caused by: `127.0.0.1` is not `off` nor an address with a port, such as `127.0.0.1:42069`
+
+        invalid_config: cannot use the value of `dns_ttl` in line 1 of `/etc/b/config.toml`
+        caused by: `100000` is not a number of seconds from 0 to 86400
 
         invalid_config: cannot use the value of `qemu_bin` in line 1 of `/etc/b/config.toml`
         caused by: `bin/qemu` is not an absolute path

@@ -11,6 +11,7 @@
 
 pub mod choose;
 pub mod config;
+pub mod dns;
 pub mod http;
 pub mod lock;
 pub mod logging;

@@ -9,6 +9,7 @@ pub use error::StartError;
 
 use crate::choose::{self, Programs};
 use crate::config::{Config, ConfigError, Nameservers, Source};
+use crate::dns::Dns;
 use crate::lock::InstanceLock;
 use crate::logging::{self, LOG_NAME};
 use crate::requirement::{self, Requirement};
@@ -20,6 +21,7 @@ use banger_api::{Choice, build};
 use banger_core::dirs::{Dirs, Surroundings};
 use banger_core::names::Layout;
 use banger_core::vm::OverlayMethod;
+use banger_dns::Authority;
 use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, Settings, TcpReach};
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The name of the simulator's file in the state directory.
@@ -59,6 +62,7 @@ pub struct Simulation {
 pub struct Daemon {
     state: AppState,
     listener: tokio::net::UnixListener,
+    answering: JoinHandle<()>,
     // Fields are dropped in this order: the socket goes before the lock does.
     _socket: Socket,
     _lock: InstanceLock,
@@ -113,8 +117,11 @@ impl Daemon {
         // Before the engine: a daemon that may not serve must not touch a VM.
         let (socket, listener) = Socket::bind(&about.socket)?;
         let engine = Engine::open(world.settings(&config, layout, bundle_dir), world.ports).await?;
-        let state = AppState { engine, about: Arc::new(about), ending: CancellationToken::new() };
-        Ok(Self { state, listener, _socket: socket, _lock: lock })
+        let ending = CancellationToken::new();
+        let authority = Authority::new(engine.names(), config.dns_lifetimes);
+        let (dns, answering) = Dns::start(config.dns_listen, authority, ending.clone()).await;
+        let state = AppState { engine, dns, about: Arc::new(about), ending };
+        Ok(Self { state, listener, answering, _socket: socket, _lock: lock })
     }
 
     /// Serves until a signal or a client ends it.
@@ -122,6 +129,9 @@ impl Daemon {
         let shutdown = ending_signal().map_err(StartError::Signals)?;
         tracing::info!(socket = %self.state.about.socket.display(), "serving");
         server::run(self.listener, self.state, shutdown).await;
+        if let Err(error) = self.answering.await {
+            tracing::error!(%error, "the DNS listener failed");
+        }
         tracing::info!("the daemon has ended");
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What every request handler has at hand.
 
+use crate::dns::Dns;
 use crate::requirement::Requirement;
 use banger_api::{Choice, Setting, Version};
 use banger_core::id::InstanceId;
@@ -13,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub struct AppState {
     /// What does the work.
     pub engine: Engine,
+    /// Answers DNS queries.
+    pub dns: Dns,
     /// What the daemon knows about itself.
     pub about: Arc<About>,
     /// Cancelled when the daemon is to end.

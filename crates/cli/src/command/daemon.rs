@@ -5,7 +5,7 @@ use crate::connect::surroundings;
 use crate::failure::Failure;
 use crate::render::table::pairs;
 use banger_api::client::Client;
-use banger_api::{DaemonStatus, ErrorBody};
+use banger_api::{DaemonStatus, DnsState, DnsStatus, ErrorBody};
 use banger_core::dirs::Dirs;
 use banger_core::error::ErrorCode;
 use serde::Serialize;
@@ -38,6 +38,7 @@ fn text(status: &DaemonStatus) -> String {
         ("vmm", format!("{}: {}", status.vmm.chosen, status.vmm.because)),
         ("overlay", format!("{}: {}", status.overlay.chosen, status.overlay.because)),
         ("bridge", status.bridge.clone()),
+        ("dns", dns(&status.dns)),
         ("vms", format!("{}, of which {} run", status.vms, status.running)),
     ];
     if status.simulated {
@@ -52,6 +53,21 @@ fn text(status: &DaemonStatus) -> String {
         })
         .collect();
     if settings.is_empty() { pairs(&lines) } else { pairs(&lines) + "\n" + &pairs(&settings) }
+}
+
+/// The DNS server in one line, as `doctor` shows it too.
+pub(super) fn dns(dns: &DnsStatus) -> String {
+    let address = dns.address.map(|address| address.to_string()).unwrap_or_default();
+    match dns.state {
+        DnsState::Off => "off".to_owned(),
+        DnsState::Serving => {
+            format!("{address}; records: {}, queries answered: {}", dns.records, dns.queries)
+        }
+        DnsState::Failed => {
+            let problem = dns.problem.as_deref().unwrap_or("the address is not to be had");
+            format!("not served, trying again: {problem}")
+        }
+    }
 }
 
 /// What a change of the daemon came to.

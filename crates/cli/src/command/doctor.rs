@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::launch;
 use crate::render::table::table;
 use banger_api::client::Client;
-use banger_api::{AuditReport, ErrorBody};
+use banger_api::{AuditReport, DnsState, DnsStatus, ErrorBody};
 use serde::Serialize;
 
 /// One thing that was looked at.
@@ -68,6 +68,7 @@ async fn daemon(client: &Client) -> Vec<Check> {
             for (name, choice) in [("vmm", &status.vmm), ("overlay", &status.overlay)] {
                 checks.push(Check::good(name, format!("{}: {}", choice.chosen, choice.because)));
             }
+            checks.push(dns(&status.dns));
         }
         Err(error) => checks.push(Check::bad("daemon", error.into_body())),
     }
@@ -83,6 +84,19 @@ async fn daemon(client: &Client) -> Vec<Check> {
         Err(error) => Check::bad("leaks", error.into_body()),
     });
     checks
+}
+
+/// Whether names are answered for, where they should be.
+fn dns(status: &DnsStatus) -> Check {
+    let hints = match status.state {
+        DnsState::Off | DnsState::Serving => Vec::new(),
+        DnsState::Failed => vec![
+            "end the other program, or set another `dns_listen` in the configuration file"
+                .to_owned(),
+        ],
+    };
+    let found = vec![super::daemon::dns(status)];
+    Check { name: "dns", ok: hints.is_empty(), found, hints }
 }
 
 /// Whether the host has what the ledger says, and nothing else of ours.

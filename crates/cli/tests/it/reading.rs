@@ -141,6 +141,8 @@ fn status() -> Value {
         "vmm": { "chosen": "qemu", "because": "there is no /dev/kvm" },
         "overlay": { "chosen": "copy", "because": "ext4 cannot clone" },
         "bridge": "banger0, 172.16.0.1/24", "vms": 2, "running": 1,
+        "dns": { "state": "serving", "address": "127.0.0.1:42069", "problem": null,
+            "records": 1, "queries": 12 },
         "settings": [{ "key": "nat", "value": "true", "source": "default" }],
         "simulated": false,
     })
@@ -162,6 +164,7 @@ fn the_daemons_status_names_the_source_of_each_setting() {
     vmm       qemu: there is no /dev/kvm
     overlay   copy: ext4 cannot clone
     bridge    banger0, 172.16.0.1/24
+    dns       127.0.0.1:42069; records: 1, queries answered: 12
     vms       2, of which 1 run
 
     nat  true (default)
@@ -193,6 +196,7 @@ fn doctor_fails_on_a_leak_and_names_it() {
     daemon   ok    bangerd 0.1.0, pid 12
     vmm      ok    qemu: there is no /dev/kvm
     overlay  ok    copy: ext4 cannot clone
+    dns      ok    127.0.0.1:42069; records: 1, queries answered: 12
     bundle   ok    /s/bundle
     leaks    FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
                    missing: instance/bridge

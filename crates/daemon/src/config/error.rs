@@ -105,6 +105,20 @@ pub enum ValueError {
         /// The text that was refused.
         text: String,
     },
+    /// Not an address to listen on.
+    #[error("`{text}` is not `off` nor an address with a port, such as `127.0.0.1:42069`")]
+    Listen {
+        /// The text that was refused.
+        text: String,
+    },
+    /// Not a time in seconds.
+    #[error("`{text}` is not a number of seconds from 0 to {max}")]
+    Seconds {
+        /// The text that was refused.
+        text: String,
+        /// The longest time.
+        max: u32,
+    },
     /// Not a name server.
     #[error("`{text}` is not an IPv4 address")]
     Nameserver {

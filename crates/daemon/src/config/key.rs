@@ -25,6 +25,12 @@ pub enum Key {
     Subnet,
     /// Name servers for the guests.
     Nameservers,
+    /// Where DNS queries are answered.
+    DnsListen,
+    /// How long others may keep a VM's address.
+    DnsTtl,
+    /// How long others may keep that there is no such name.
+    DnsNegativeTtl,
     /// Firecracker's program.
     FirecrackerBin,
     /// QEMU's program.
@@ -60,7 +66,7 @@ impl Form {
 
 impl Key {
     /// Every key, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Vcpu,
         Self::Memory,
         Self::OverlaySize,
@@ -71,6 +77,9 @@ impl Key {
         Self::Bridge,
         Self::Subnet,
         Self::Nameservers,
+        Self::DnsListen,
+        Self::DnsTtl,
+        Self::DnsNegativeTtl,
         Self::FirecrackerBin,
         Self::QemuBin,
         Self::BundleDir,
@@ -90,6 +99,9 @@ impl Key {
             Self::Bridge => "bridge",
             Self::Subnet => "subnet",
             Self::Nameservers => "nameservers",
+            Self::DnsListen => "dns_listen",
+            Self::DnsTtl => "dns_ttl",
+            Self::DnsNegativeTtl => "dns_negative_ttl",
             Self::FirecrackerBin => "firecracker_bin",
             Self::QemuBin => "qemu_bin",
             Self::BundleDir => "bundle_dir",
@@ -119,7 +131,7 @@ impl Key {
 
     pub(super) const fn form(self) -> Form {
         match self {
-            Self::Vcpu => Form::Count,
+            Self::Vcpu | Self::DnsTtl | Self::DnsNegativeTtl => Form::Count,
             Self::Memory | Self::OverlaySize | Self::DiskSize => Form::Size,
             Self::Nat => Form::Switch,
             Self::Nameservers => Form::List,

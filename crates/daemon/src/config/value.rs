@@ -6,7 +6,7 @@ use banger_core::net::Subnet;
 use banger_core::unit::{MiB, VcpuCount};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Which VMM runs new VMs.
@@ -67,6 +67,27 @@ impl fmt::Display for Nameservers {
         }
     }
 }
+
+/// Where DNS queries are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsListen {
+    /// Nowhere.
+    Off,
+    /// At this address, by UDP and TCP.
+    At(SocketAddr),
+}
+
+impl fmt::Display for DnsListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The longest time to live of a record: a day, in seconds.
+const LONGEST_TTL: u32 = 86_400;
 
 /// What the log holds: this level and all that are graver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +188,21 @@ pub(super) fn nameservers(text: &str) -> Result<Nameservers, ValueError> {
     };
     let parts = text.split(',').filter(|part| !part.trim().is_empty());
     Ok(Nameservers::List(parts.map(server).collect::<Result<_, _>>()?))
+}
+
+/// `off`, or an address with a port.
+pub(super) fn dns_listen(text: &str) -> Result<DnsListen, ValueError> {
+    if text == "off" {
+        return Ok(DnsListen::Off);
+    }
+    let address = text.parse().ok().ok_or_else(|| ValueError::Listen { text: text.to_owned() })?;
+    Ok(DnsListen::At(address))
+}
+
+/// Seconds.
+pub(super) fn ttl(text: &str) -> Result<u32, ValueError> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= LONGEST_TTL);
+    seconds.ok_or_else(|| ValueError::Seconds { text: text.to_owned(), max: LONGEST_TTL })
 }
 
 pub(super) fn log_level(text: &str) -> Result<LogLevel, ValueError> {

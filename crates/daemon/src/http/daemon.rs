@@ -35,6 +35,7 @@ pub(super) async fn status(State(state): State<AppState>) -> Json<DaemonStatus> 
         bridge: about.bridge,
         vms: count(vms.len()),
         running: count(running),
+        dns: state.dns.status(),
         settings: about.settings,
         simulated: about.simulated,
     })

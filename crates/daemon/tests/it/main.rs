@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what tests share may panic as a test does")]
 
 mod client;
+mod dns;
 mod errors;
 mod lifecycle;
 mod logs;

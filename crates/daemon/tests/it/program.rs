@@ -43,6 +43,8 @@ impl Place {
             .env("HOME", self.path("h"))
             .env("BANGER_STATE_DIR", self.path("s"))
             .env("BANGER_RUNTIME_DIR", self.path("r"))
+            // Any free port: tests run beside each other.
+            .env("BANGER_DNS_LISTEN", "127.0.0.1:0")
             .timeout(Duration::from_secs(60))
     }
 
@@ -60,8 +62,13 @@ impl Place {
 
     /// Starts the program and waits until it answers.
     pub(crate) async fn start(&self, args: &[&str]) -> Program {
+        self.start_with(self.command(args)).await
+    }
+
+    /// The same for a command of this place.
+    pub(crate) async fn start_with(&self, command: Cmd<'static>) -> Program {
         let cancel = Arc::new(AtomicBool::new(false));
-        let (command, flag) = (self.command(args), Arc::clone(&cancel));
+        let flag = Arc::clone(&cancel);
         let run = std::thread::spawn(move || command.run_cancellable(&flag));
         let program = Program { run: Some(run), cancel, socket: self.socket() };
         let answers = async {

@@ -6,10 +6,13 @@ use banger_core::names::Layout;
 use banger_core::plan::BridgeSpec;
 use banger_core::spec::VmSpec;
 use banger_core::vm::OverlayMethod;
+use banger_daemon::config::DnsListen;
+use banger_daemon::dns::Dns;
 use banger_daemon::requirement::Requirement;
 use banger_daemon::server;
 use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
 use banger_daemon::state::{About, AppState};
+use banger_dns::{Authority, Lifetimes};
 use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Settings};
 use banger_host::{SimHost, SimOptions};
@@ -101,7 +104,10 @@ impl Server {
             simulated: true,
         };
         let (bound, listener) = Socket::bind(&socket).unwrap();
-        let state = AppState { engine, about: Arc::new(about), ending: CancellationToken::new() };
+        let ending = CancellationToken::new();
+        let authority = Authority::new(engine.names(), Lifetimes { positive: 5, negative: 0 });
+        let (dns, _) = Dns::start(DnsListen::Off, authority, ending.clone()).await;
+        let state = AppState { engine, dns, about: Arc::new(about), ending };
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let _bound = bound;
