@@ -47,6 +47,7 @@ async fn a_name_is_there_after_a_start_and_gone_after_each_way_to_end() {
 async fn a_start_that_fails_gives_no_name() {
     let world = World::new().await;
     world.create("otter").await.unwrap();
+    assert!(resolves(&world, "otter"));
     world.stop("otter").await.unwrap();
     world.faults("ensure:vmm");
     world.start("otter").await.unwrap_err();
@@ -58,6 +59,7 @@ async fn a_vm_that_crashes_loses_its_name() {
     let world = World::new().await;
     let view = world.create("otter").await.unwrap().vm.unwrap();
     let mut names = world.engine.names();
+    assert!(resolves(&world, "otter"));
     let _change = world.host.crash_process(&view.paths.api_socket, Exit::Signal(9)).unwrap();
     let gone = names.wait_for(|table| table.is_empty());
     timeout(CRASH, gone).await.expect("the name is gone in time").unwrap();
