@@ -8,7 +8,7 @@
 //! | TAP | `b<instance>t<vm>` | 15 (IFNAMSIZ less the NUL) |
 //! | bridge | from the config; marked by its alias `banger:<instance>` | 15 |
 //! | dm device | `banger-<instance>-<vm>-root` | 127 (DM_NAME_LEN less the NUL) |
-//! | nft table | `banger_<instance>` | 255 |
+//! | nft tables | `banger_<instance>` | 255 |
 //! | API socket | `<runtime>/<instance>/<vm>/api.sock` | 107 (sun_path less the NUL) |
 
 use crate::id::{InstanceId, VmId};
@@ -203,16 +203,17 @@ impl Layout {
 
     /// The VM's TAP.
     pub fn tap(&self, vm: &VmId) -> IfName {
-        IfName(format!("b{}t{vm}", self.instance))
+        IfName(format!("{}{vm}", self.tap_prefix()))
+    }
+
+    /// What the names of all TAPs of this instance begin with, and of no other interface's.
+    pub fn tap_prefix(&self) -> String {
+        format!("b{}t", self.instance)
     }
 
     /// The VM of a TAP of this instance; `None` for any other interface.
     pub fn parse_tap(&self, name: &str) -> Option<VmId> {
-        name.strip_prefix('b')?
-            .strip_prefix(self.instance.as_str())?
-            .strip_prefix('t')?
-            .parse()
-            .ok()
+        name.strip_prefix(self.tap_prefix().as_str())?.parse().ok()
     }
 
     /// The alias by which the instance knows its bridge.
@@ -231,8 +232,8 @@ impl Layout {
         rest.strip_prefix('-')?.strip_suffix("-root")?.parse().ok()
     }
 
-    /// The instance's nft table.
-    pub fn nat_table(&self) -> TableName {
+    /// The instance's nft tables: one name, in more than one family.
+    pub fn nft_table(&self) -> TableName {
         TableName(format!("banger_{}", self.instance))
     }
 }

@@ -158,7 +158,7 @@ impl fmt::Display for GuestIp {
 }
 
 /// A guest's hardware address, derived from its IP address so that it needs no allocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr([u8; 6]);
 

@@ -4,11 +4,10 @@
 //! the simulator and the tests see the same lists.
 
 use crate::names::{IfName, Layout, VmPaths};
-use crate::net::{GuestIp, Subnet};
-use crate::resource::{Payload, Resource, Role, SnapshotPart, VmmProcess};
+use crate::net::Subnet;
+use crate::resource::{HostAccess, Member, Payload, Resource, Role, SnapshotPart, VmmProcess};
 use crate::unit::{Bytes, Sectors};
 use crate::vm::{OverlayMethod, Vm};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The bridge that an instance's VMs share.
@@ -18,6 +17,8 @@ pub struct BridgeSpec {
     pub name: IfName,
     /// Its address and prefix, from the configuration.
     pub subnet: Subnet,
+    /// Which of the host's addresses the guests reach, from the configuration.
+    pub host_access: HostAccess,
 }
 
 /// What a plan needs beyond the VM's own record.
@@ -141,13 +142,9 @@ pub fn plan_delete(mut recorded: Vec<Resource>) -> Vec<Resource> {
     recorded
 }
 
-/// One VM's part in the shared network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
-    /// Its address.
-    pub ip: GuestIp,
-    /// Whether it reaches beyond the bridge.
-    pub nat: bool,
+/// The VM's part in the shared network.
+pub fn member(vm: &Vm, layout: &Layout) -> Member {
+    Member { ip: vm.identity.ip, mac: vm.identity.mac, tap: layout.tap(&vm.id), nat: vm.spec.nat }
 }
 
 /// What the shared network should be for the VMs that run or start.
@@ -159,28 +156,27 @@ pub enum NetworkPlan {
     Remove(Vec<Resource>),
 }
 
-/// Plans the bridge and the nft table for the given members.
-///
-/// The table is there even when no member has NAT: it is also what keeps a guest without NAT from
-/// being forwarded.
-pub fn plan_network(layout: &Layout, bridge: &BridgeSpec, members: &[Member]) -> NetworkPlan {
-    let guests: BTreeSet<GuestIp> = members.iter().filter(|m| m.nat).map(|m| m.ip).collect();
-    let table = Resource::NatTable {
-        table: layout.nat_table(),
+/// Plans the bridge and the nft tables for the given members.
+pub fn plan_network(layout: &Layout, bridge: &BridgeSpec, mut members: Vec<Member>) -> NetworkPlan {
+    members.sort();
+    let nobody = members.is_empty();
+    let firewall = Resource::Firewall {
+        table: layout.nft_table(),
         bridge: bridge.name.clone(),
         subnet: bridge.subnet,
-        guests: guests.into_iter().collect(),
+        members,
+        host_access: bridge.host_access,
     };
     let link = Resource::Bridge {
         name: bridge.name.clone(),
         subnet: bridge.subnet,
         alias: layout.bridge_alias(),
     };
-    if members.is_empty() {
-        NetworkPlan::Remove(vec![table, link])
+    if nobody {
+        NetworkPlan::Remove(vec![firewall, link])
     } else {
-        // The table first: no guest is ever on the bridge without its rules.
-        NetworkPlan::Ensure(vec![table, link])
+        // The firewall first: no guest is ever on the bridge without its rules.
+        NetworkPlan::Ensure(vec![firewall, link])
     }
 }
 
@@ -343,26 +339,24 @@ mod tests {
     }
 
     #[test]
-    fn the_network_lists_the_guests_with_nat_and_goes_with_the_last_member() {
+    fn the_network_lists_its_members_and_goes_with_the_last() {
         let bridge = BridgeSpec {
             name: IfName::try_from("banger0".to_owned()).unwrap(),
             subnet: "172.16.0.1/24".parse().unwrap(),
+            host_access: HostAccess::Gateway,
         };
-        let ip = |last| GuestIp::from(Ipv4Addr::new(172, 16, 0, last));
-        let members = [
-            Member { ip: ip(3), nat: true },
-            Member { ip: ip(2), nat: true },
-            Member { ip: ip(4), nat: false },
-        ];
-        let NetworkPlan::Ensure(plan) = plan_network(&layout(), &bridge, &members) else {
+        let first = member(&vm(OverlayMethod::Copy), &layout());
+        let second = Member { ip: Ipv4Addr::new(172, 16, 0, 9).into(), ..first.clone() };
+        let members = vec![second.clone(), first.clone()];
+        let NetworkPlan::Ensure(plan) = plan_network(&layout(), &bridge, members) else {
             panic!("members need a network");
         };
-        assert_eq!(roles(&plan), [Role::NatTable, Role::Bridge]);
-        let Resource::NatTable { guests, .. } = &plan[0] else { panic!("the table is first") };
-        assert_eq!(guests, &[ip(2), ip(3)]);
-        let NetworkPlan::Remove(plan) = plan_network(&layout(), &bridge, &[]) else {
+        assert_eq!(roles(&plan), [Role::Firewall, Role::Bridge]);
+        let Resource::Firewall { members, .. } = &plan[0] else { panic!("it is first") };
+        assert_eq!(members, &[first, second]);
+        let NetworkPlan::Remove(plan) = plan_network(&layout(), &bridge, Vec::new()) else {
             panic!("nobody needs a network");
         };
-        assert_eq!(roles(&plan), [Role::NatTable, Role::Bridge]);
+        assert_eq!(roles(&plan), [Role::Firewall, Role::Bridge]);
     }
 }

@@ -4,14 +4,17 @@
 //! the host finds those again from the names. So the same value serves as plan, as ledger row, as
 //! the thing to undo, and as a message to a privileged helper.
 
+mod key;
+
+pub use key::{KeyError, ResourceKey, Role};
+
 use crate::id::VmId;
 use crate::names::{DmName, IfName, Layout, TableName};
-use crate::net::{GuestIp, Subnet};
+use crate::net::{GuestIp, MacAddr, Subnet};
 use crate::unit::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// One object that should exist on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,16 +109,22 @@ pub enum Resource {
         /// The mark by which the instance knows it (`ip link … alias`).
         alias: String,
     },
-    /// The nft table of the instance: the listed guests reach beyond the bridge, no other does.
-    NatTable {
-        /// The table, in family `ip`.
+    /// The nft tables of the instance, which say who reaches what: the members, each as itself,
+    /// and nobody else. Older ledgers know a table for NAT alone.
+    #[serde(alias = "nat_table")]
+    Firewall {
+        /// The tables, in the families `ip` and `bridge`.
         table: TableName,
         /// The bridge that the guests are on.
         bridge: IfName,
         /// The bridge's subnet.
         subnet: Subnet,
-        /// The guests with NAT, sorted.
-        guests: Vec<GuestIp>,
+        /// The guests that run or start, sorted by address.
+        #[serde(default)]
+        members: Vec<Member>,
+        /// Which of the host's addresses they reach.
+        #[serde(default)]
+        host_access: HostAccess,
     },
     /// A TAP interface, up and attached to the bridge.
     Tap {
@@ -129,6 +138,30 @@ pub enum Resource {
     /// A VMM in a session of its own, with its API socket answering connections. It outlives the
     /// daemon. Removing it kills it.
     VmmProcess(VmmProcess),
+}
+
+/// One guest's part in the shared network.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// Its address.
+    pub ip: GuestIp,
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// The interface that all it sends comes from.
+    pub tap: IfName,
+    /// Whether it reaches beyond the bridge.
+    pub nat: bool,
+}
+
+/// Which of the host's addresses guests reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostAccess {
+    /// The bridge's alone.
+    #[default]
+    Gateway,
+    /// Guests with NAT all of them, the others the bridge's.
+    Any,
 }
 
 /// How to start one VM's VMM, and how to find it again.
@@ -183,174 +216,6 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// What an object is for. The order is the order in which a start puts them in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The instance's bridge.
-    Bridge,
-    /// The instance's nft table.
-    NatTable,
-    /// The VM's directory.
-    VmDir,
-    /// The VM's runtime directory.
-    RuntimeDir,
-    /// The root disk as a clone.
-    RootClone,
-    /// The root disk's copy-on-write store.
-    RootCow,
-    /// What the root disk has beyond the image's end.
-    RootTail,
-    /// The work disk.
-    WorkDisk,
-    /// The root disk as a snapshot device.
-    RootSnapshot,
-    /// The boot initrd.
-    Initrd,
-    /// The TAP.
-    Tap,
-    /// The VMM.
-    Vmm,
-}
-
-impl Role {
-    /// Every role, in start order.
-    pub const ALL: [Self; 12] = [
-        Self::Bridge,
-        Self::NatTable,
-        Self::VmDir,
-        Self::RuntimeDir,
-        Self::RootClone,
-        Self::RootCow,
-        Self::RootTail,
-        Self::WorkDisk,
-        Self::RootSnapshot,
-        Self::Initrd,
-        Self::Tap,
-        Self::Vmm,
-    ];
-
-    /// The role's word in a key.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bridge => "bridge",
-            Self::NatTable => "nat_table",
-            Self::VmDir => "vm_dir",
-            Self::RuntimeDir => "runtime_dir",
-            Self::RootClone => "root_clone",
-            Self::RootCow => "root_cow",
-            Self::RootTail => "root_tail",
-            Self::WorkDisk => "work_disk",
-            Self::RootSnapshot => "root_snapshot",
-            Self::Initrd => "initrd",
-            Self::Tap => "tap",
-            Self::Vmm => "vmm",
-        }
-    }
-
-    /// Whether all VMs of the instance share the object.
-    pub const fn is_shared(self) -> bool {
-        matches!(self, Self::Bridge | Self::NatTable)
-    }
-
-    /// Whether other objects of the VM live in this one and go with it.
-    pub const fn is_directory(self) -> bool {
-        matches!(self, Self::VmDir | Self::RuntimeDir)
-    }
-
-    /// Whether a stopped VM keeps the object.
-    pub const fn persists(self) -> bool {
-        matches!(
-            self,
-            Self::VmDir | Self::RootClone | Self::RootCow | Self::RootTail | Self::WorkDisk
-        )
-    }
-}
-
-/// Which object of the instance: a role, and the VM for a role that is not shared.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ResourceKey {
-    vm: Option<VmId>,
-    role: Role,
-}
-
-/// A text that is not a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not the key of a resource")]
-pub struct KeyError {
-    /// The text that was refused.
-    pub text: String,
-}
-
-impl ResourceKey {
-    /// The key of an object of one VM.
-    ///
-    /// # Panics
-    ///
-    /// If the role is shared: a mistake in the program.
-    pub fn of_vm(vm: &VmId, role: Role) -> Self {
-        assert!(!role.is_shared(), "{role:?} belongs to no single VM");
-        Self { vm: Some(vm.clone()), role }
-    }
-
-    /// The key of the bridge.
-    pub const BRIDGE: Self = Self { vm: None, role: Role::Bridge };
-    /// The key of the nft table.
-    pub const NAT_TABLE: Self = Self { vm: None, role: Role::NatTable };
-
-    /// The VM, unless the object is shared.
-    pub fn vm(&self) -> Option<&VmId> {
-        self.vm.as_ref()
-    }
-
-    /// What the object is for.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-}
-
-impl fmt::Display for ResourceKey {
-    /// `vm/<id>/tap`, `instance/bridge`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.vm {
-            Some(vm) => write!(f, "vm/{vm}/{}", self.role.as_str()),
-            None => write!(f, "instance/{}", self.role.as_str()),
-        }
-    }
-}
-
-impl FromStr for ResourceKey {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let role = |word: &str| Role::ALL.into_iter().find(|role| role.as_str() == word);
-        let key = match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["instance", word] => role(word).map(|role| Self { vm: None, role }),
-            ["vm", id, word] => {
-                id.parse().ok().and_then(|id| role(word).map(|role| Self { vm: Some(id), role }))
-            }
-            _ => None,
-        };
-        key.filter(|key| key.role.is_shared() == key.vm.is_none())
-            .ok_or_else(|| KeyError { text: text.to_owned() })
-    }
-}
-
-impl TryFrom<String> for ResourceKey {
-    type Error = KeyError;
-
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        text.parse()
-    }
-}
-
-impl From<ResourceKey> for String {
-    fn from(key: ResourceKey) -> String {
-        key.to_string()
-    }
-}
-
 impl Resource {
     /// What the object is for.
     pub fn role(&self) -> Role {
@@ -364,7 +229,7 @@ impl Resource {
             Self::DmSnapshot { .. } => Role::RootSnapshot,
             Self::BootInitrd { .. } => Role::Initrd,
             Self::Bridge { .. } => Role::Bridge,
-            Self::NatTable { .. } => Role::NatTable,
+            Self::Firewall { .. } => Role::Firewall,
             Self::Tap { .. } => Role::Tap,
             Self::VmmProcess(_) => Role::Vmm,
         }
@@ -382,13 +247,13 @@ impl Resource {
             | Self::BootInitrd { vm, .. }
             | Self::Tap { vm, .. } => Some(vm),
             Self::VmmProcess(process) => Some(&process.vm),
-            Self::Bridge { .. } | Self::NatTable { .. } => None,
+            Self::Bridge { .. } | Self::Firewall { .. } => None,
         }
     }
 
     /// The object's key.
     pub fn key(&self) -> ResourceKey {
-        ResourceKey { vm: self.vm().cloned(), role: self.role() }
+        ResourceKey::new(self.vm(), self.role())
     }
 
     /// The name under which a user finds the object on the host.
@@ -402,7 +267,7 @@ impl Resource {
             | Self::BootInitrd { path, .. } => path.display().to_string(),
             Self::DmSnapshot { name, .. } => name.device().display().to_string(),
             Self::Bridge { name, .. } | Self::Tap { name, .. } => name.to_string(),
-            Self::NatTable { table, .. } => table.to_string(),
+            Self::Firewall { table, .. } => table.to_string(),
             Self::VmmProcess(process) => process.api_socket.display().to_string(),
         }
     }
@@ -423,12 +288,12 @@ impl Observed {
     ///
     /// `None` for an object whose observed name is no name of its kind.
     pub fn leftover(&self, layout: &Layout) -> Option<Resource> {
-        let role = self.key.role;
-        let Some(vm) = self.key.vm.clone() else { return self.shared_leftover(layout) };
+        let role = self.key.role();
+        let Some(vm) = self.key.vm().cloned() else { return self.shared_leftover(layout) };
         let paths = layout.vm(&vm);
         let nothing = Bytes(0);
         Some(match role {
-            Role::Bridge | Role::NatTable => return None,
+            Role::Bridge | Role::Firewall => return None,
             Role::VmDir => Resource::VmDir { vm, path: paths.dir },
             Role::RuntimeDir => Resource::RuntimeDir { vm, path: paths.runtime },
             Role::RootClone => Resource::ClonedFile {
@@ -484,17 +349,18 @@ impl Observed {
         let unknown = Subnet::new(std::net::Ipv4Addr::new(192, 0, 2, 1), 24)
             .expect("TEST-NET-1 is a subnet with a usable first address");
         let bridge = IfName::try_from(self.object.clone());
-        match self.key.role {
+        match self.key.role() {
             Role::Bridge => Some(Resource::Bridge {
                 name: bridge.ok()?,
                 subnet: unknown,
                 alias: layout.bridge_alias(),
             }),
-            Role::NatTable => Some(Resource::NatTable {
-                table: layout.nat_table(),
+            Role::Firewall => Some(Resource::Firewall {
+                table: layout.nft_table(),
                 bridge: IfName::try_from("lo".to_owned()).expect("a short plain name"),
                 subnet: unknown,
-                guests: Vec::new(),
+                members: Vec::new(),
+                host_access: HostAccess::Gateway,
             }),
             _ => None,
         }
@@ -512,7 +378,7 @@ mod tests {
     fn keys() -> Vec<ResourceKey> {
         Role::ALL
             .into_iter()
-            .map(|role| ResourceKey { vm: (!role.is_shared()).then(vm), role })
+            .map(|role| ResourceKey::new((!role.is_shared()).then(vm).as_ref(), role))
             .collect()
     }
 
@@ -546,6 +412,16 @@ mod tests {
             .replace("VM", vm().as_str())
             .as_str());
         assert!(matches!(device, Resource::DmSnapshot { tail: None, .. }));
+    }
+
+    #[test]
+    fn a_nat_table_of_a_ledger_from_before_the_guards_is_the_firewall() {
+        let text = r#"{"kind":"nat_table","table":"banger_v3r02","bridge":"banger0",
+            "subnet":"172.16.0.1/24","guests":["172.16.0.2"]}"#;
+        let resource = serde_json::from_str::<Resource>(text).unwrap();
+        assert_eq!(resource.key(), ResourceKey::FIREWALL);
+        assert_eq!(resource.object(), "banger_v3r02");
+        assert_eq!("instance/nat_table".parse(), Ok(ResourceKey::FIREWALL));
     }
 
     #[test]

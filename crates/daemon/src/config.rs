@@ -19,6 +19,7 @@ pub use value::{DnsListen, LogLevel, Nameservers, OverlaySetting, VmmSetting};
 use banger_api::Setting;
 use banger_core::net::Subnet;
 use banger_core::plan::BridgeSpec;
+use banger_core::resource::HostAccess;
 use banger_core::spec::{SpecError, VmSpec};
 use banger_dns::Lifetimes;
 use source::Texts;
@@ -84,6 +85,9 @@ impl Config {
         let bridge = BridgeSpec {
             name: texts.get(Key::Bridge, value::interface)?.unwrap_or_else(default_bridge),
             subnet: texts.get(Key::Subnet, value::subnet)?.unwrap_or_else(default_subnet),
+            host_access: texts
+                .get(Key::GuestHostAccess, value::host_access)?
+                .unwrap_or(HostAccess::Gateway),
         };
         Ok(Self {
             defaults,
@@ -141,6 +145,7 @@ impl Config {
             Key::Overlay => self.overlay.as_str().to_owned(),
             Key::Bridge => self.bridge.name.to_string(),
             Key::Subnet => self.bridge.subnet.to_string(),
+            Key::GuestHostAccess => (self.bridge.host_access == HostAccess::Any).to_string(),
             Key::Nameservers => self.nameservers.to_string(),
             Key::DnsListen => self.dns_listen.to_string(),
             Key::DnsTtl => self.dns_lifetimes.positive.to_string(),
@@ -220,6 +225,7 @@ mod tests {
         overlay = auto (default)
         bridge = banger0 (default)
         subnet = 172.16.0.1/24 (default)
+        guest_host_access = false (default)
         nameservers = auto (default)
         dns_listen = 127.0.0.1:42069 (default)
         dns_ttl = 5 (default)
@@ -244,6 +250,7 @@ mod tests {
                 overlay = "dm-snapshot"
                 bridge = "br-test"
                 subnet = "10.9.0.1/16"
+                guest_host_access = true
                 nameservers = ["1.1.1.1", "9.9.9.9"]
                 dns_listen = "127.0.0.1:5300"
                 dns_ttl = 60
@@ -271,6 +278,7 @@ mod tests {
                 "dm-snapshot",
                 "br-test",
                 "10.9.0.1/16",
+                "true",
                 "1.1.1.1, 9.9.9.9",
                 "127.0.0.1:5300",
                 "60",
@@ -312,7 +320,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal("colour = \"red\"", &[]), @r"
         invalid_config: unknown key `colour` in line 1 of `/etc/b/config.toml`
-        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `nameservers`, `dns_listen`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
+        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
         ");
     }
 

@@ -10,7 +10,7 @@ use crate::postmortem::keep_log;
 use crate::task::VmTask;
 use banger_core::error::chain;
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
-use banger_core::plan::{Member, StartFacts, plan_start, plan_stop, root_disk};
+use banger_core::plan::{StartFacts, member, plan_start, plan_stop, root_disk};
 use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::{Request, VmState};
 use banger_core::unit::Bytes;
@@ -81,7 +81,7 @@ impl VmTask {
         self.vm.vmm = Some(driver.kind());
 
         let phase = report.begin(Phase::HostSetup);
-        let member = Member { ip: self.vm.identity.ip, nat: self.vm.spec.nat };
+        let member = member(&self.vm, &self.shared.settings.layout);
         self.shared.network.join(&report.id, &self.vm.id, member).await?;
         let rootfs_size = rootfs_size(&self.shared, &self.vm.image).await;
         let mut plan = self.plan(driver.as_ref(), &machine, rootfs_size);

@@ -95,7 +95,7 @@ pub enum EngineError {
         #[source]
         source: HostError,
     },
-    /// The bridge or the nft table could not be put in place.
+    /// The bridge or the nft tables could not be put in place.
     #[error("could not prepare the network")]
     Network {
         /// The first error.

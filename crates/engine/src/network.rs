@@ -5,8 +5,8 @@ use crate::executor::{Executor, SetupError};
 use banger_core::error::chain;
 use banger_core::id::{OpId, VmId};
 use banger_core::names::Layout;
-use banger_core::plan::{BridgeSpec, Member, NetworkPlan, plan_network};
-use banger_core::resource::ResourceKey;
+use banger_core::plan::{BridgeSpec, NetworkPlan, plan_network};
+use banger_core::resource::{Member, ResourceKey};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -54,14 +54,13 @@ impl Network {
     pub(crate) async fn leave(&self, op: &OpId, vm: &VmId) -> Vec<LeftBehind> {
         let mut members = self.members.lock().await;
         members.remove(vm);
-        let all: Vec<Member> = members.values().copied().collect();
-        match plan_network(&self.layout, &self.bridge, &all) {
+        match self.plan(&members) {
             NetworkPlan::Remove(plan) => self.executor.tear_down(op, plan).await,
             NetworkPlan::Ensure(plan) => {
                 match self.executor.set_up(op, plan, &CancellationToken::new()).await {
                     Err(SetupError::Host { source, .. }) => vec![LeftBehind {
-                        key: ResourceKey::NAT_TABLE,
-                        object: self.layout.nat_table().to_string(),
+                        key: ResourceKey::FIREWALL,
+                        object: self.layout.nft_table().to_string(),
                         error: source,
                     }],
                     Err(SetupError::Ledger(error)) => {
@@ -85,9 +84,12 @@ impl Network {
         self.apply(op, &members).await
     }
 
+    fn plan(&self, members: &BTreeMap<VmId, Member>) -> NetworkPlan {
+        plan_network(&self.layout, &self.bridge, members.values().cloned().collect())
+    }
+
     async fn apply(&self, op: &OpId, members: &BTreeMap<VmId, Member>) -> Result<(), EngineError> {
-        let all: Vec<Member> = members.values().copied().collect();
-        match plan_network(&self.layout, &self.bridge, &all) {
+        match self.plan(members) {
             NetworkPlan::Ensure(plan) => {
                 // Short and shared: nobody's interruption ends it half-way.
                 match self.executor.set_up(op, plan, &CancellationToken::new()).await {

@@ -12,8 +12,8 @@ use crate::task::{VmTask, Work};
 use banger_core::error::chain;
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
-use banger_core::plan::{Member, plan_delete, plan_stop};
-use banger_core::resource::{Resource, ResourceKey, VmmProcess};
+use banger_core::plan::{member, plan_delete, plan_stop};
+use banger_core::resource::{Member, Resource, ResourceKey, VmmProcess};
 use banger_core::state::VmState;
 use banger_core::vm::Vm;
 use banger_vmm::MachineStatus;
@@ -37,7 +37,7 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let members: BTreeMap<VmId, Member> = settled
         .iter()
         .filter(|settled| settled.running.is_some())
-        .map(|Settled { vm, .. }| (vm.id.clone(), Member { ip: vm.identity.ip, nat: vm.spec.nat }))
+        .map(|Settled { vm, .. }| (vm.id.clone(), member(vm, &shared.settings.layout)))
         .collect();
     if let Err(error) = shared.network.adopt(&op, members).await {
         tracing::error!(op_id = %op, error = &error as &dyn std::error::Error, "no network");

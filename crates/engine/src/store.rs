@@ -16,7 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Each is applied once, in order; `PRAGMA user_version` counts them. Never edit one that was
 /// released: append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE vm (
         id     TEXT PRIMARY KEY,
         name   TEXT NOT NULL UNIQUE,
@@ -30,7 +31,11 @@ const MIGRATIONS: &[&str] = &["
         resource TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX ledger_vm ON ledger (vm);
-"];
+",
+    "
+    UPDATE ledger SET key = 'instance/firewall' WHERE key = 'instance/nat_table';
+",
+];
 
 /// The open records.
 #[derive(Debug)]
@@ -268,7 +273,28 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         let error = Store::prepare(connection).unwrap_err();
-        assert_eq!(error.to_string(), "the records have version 99, and this banger knows up to 1");
+        assert_eq!(error.to_string(), "the records have version 99, and this banger knows up to 2");
+    }
+
+    #[test]
+    fn the_nat_table_of_an_older_banger_is_struck_as_the_firewall() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let resource = r#"{"kind":"nat_table","table":"banger_v3r02","bridge":"banger0",
+            "subnet":"172.16.0.1/24","guests":["172.16.0.2"]}"#;
+        connection
+            .execute(
+                "INSERT INTO ledger (key, op, resource) VALUES ('instance/nat_table', 'op', ?1)",
+                [resource],
+            )
+            .unwrap();
+        let store = Store::prepare(connection).unwrap();
+        let found = store.ledger().unwrap();
+        assert_eq!(found.iter().map(Resource::key).collect::<Vec<_>>(), [ResourceKey::FIREWALL]);
+        assert_eq!(store.enter(&OpId::from_entropy(1), &found).unwrap(), []);
+        store.strike(&[ResourceKey::FIREWALL]).unwrap();
+        assert_eq!(store.ledger().unwrap(), []);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::view::{LastEnd, VmView};
 use banger_core::error::chain;
 use banger_core::id::OpId;
 use banger_core::names::VmPaths;
-use banger_core::plan::Member;
+use banger_core::plan::member;
+use banger_core::resource::Member;
 use banger_core::spec::SpecChange;
 use banger_core::state::{Decision, Readiness, Request, VmState, decide};
 use banger_core::vm::Vm;
@@ -252,7 +253,8 @@ impl VmTask {
         let nat_changed = spec.nat != self.vm.spec.nat;
         let only_nat = banger_core::spec::VmSpec { nat: spec.nat, ..self.vm.spec.clone() } == spec;
         if running && nat_changed {
-            let member = Member { ip: self.vm.identity.ip, nat: spec.nat };
+            let was = member(&self.vm, &self.shared.settings.layout);
+            let member = Member { nat: spec.nat, ..was };
             self.shared.network.join(&report.id, &self.vm.id, member).await?;
         }
         self.vm.spec = spec;

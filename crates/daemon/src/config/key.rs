@@ -23,6 +23,8 @@ pub enum Key {
     Bridge,
     /// The bridge's address with its prefix.
     Subnet,
+    /// Whether guests with NAT reach the host at all its addresses.
+    GuestHostAccess,
     /// Name servers for the guests.
     Nameservers,
     /// Where DNS queries are answered.
@@ -66,7 +68,7 @@ impl Form {
 
 impl Key {
     /// Every key, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Vcpu,
         Self::Memory,
         Self::OverlaySize,
@@ -76,6 +78,7 @@ impl Key {
         Self::Overlay,
         Self::Bridge,
         Self::Subnet,
+        Self::GuestHostAccess,
         Self::Nameservers,
         Self::DnsListen,
         Self::DnsTtl,
@@ -98,6 +101,7 @@ impl Key {
             Self::Overlay => "overlay",
             Self::Bridge => "bridge",
             Self::Subnet => "subnet",
+            Self::GuestHostAccess => "guest_host_access",
             Self::Nameservers => "nameservers",
             Self::DnsListen => "dns_listen",
             Self::DnsTtl => "dns_ttl",
@@ -133,7 +137,7 @@ impl Key {
         match self {
             Self::Vcpu | Self::DnsTtl | Self::DnsNegativeTtl => Form::Count,
             Self::Memory | Self::OverlaySize | Self::DiskSize => Form::Size,
-            Self::Nat => Form::Switch,
+            Self::Nat | Self::GuestHostAccess => Form::Switch,
             Self::Nameservers => Form::List,
             _ => Form::Text,
         }

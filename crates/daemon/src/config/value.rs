@@ -3,6 +3,7 @@
 use super::error::ValueError;
 use banger_core::names::IfName;
 use banger_core::net::Subnet;
+use banger_core::resource::HostAccess;
 use banger_core::unit::{MiB, VcpuCount};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use std::fmt;
@@ -170,6 +171,10 @@ pub(super) fn interface(text: &str) -> Result<IfName, ValueError> {
 
 pub(super) fn subnet(text: &str) -> Result<Subnet, ValueError> {
     Ok(text.parse()?)
+}
+
+pub(super) fn host_access(text: &str) -> Result<HostAccess, ValueError> {
+    Ok(if switch(text)? { HostAccess::Any } else { HostAccess::Gateway })
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, ValueError> {

@@ -4,6 +4,7 @@ use crate::client::{self, Answer, Stream};
 use banger_api::{Choice, build};
 use banger_core::names::Layout;
 use banger_core::plan::BridgeSpec;
+use banger_core::resource::HostAccess;
 use banger_core::spec::VmSpec;
 use banger_core::vm::OverlayMethod;
 use banger_daemon::config::DnsListen;
@@ -79,6 +80,7 @@ impl Server {
             bridge: BridgeSpec {
                 name: "banger0".to_owned().try_into().unwrap(),
                 subnet: setup.subnet.parse().unwrap(),
+                host_access: HostAccess::Gateway,
             },
             overlay: OverlayMethod::Copy,
             nameservers: Vec::new(),

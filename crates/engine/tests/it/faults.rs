@@ -171,7 +171,7 @@ async fn a_network_that_cannot_be_changed_leaves_no_vm_between_states() {
         let world = World::new().await;
         world.create("heron").await.unwrap();
         world.create("otter").await.unwrap();
-        world.faults("ensure:nat_table:1");
+        world.faults("ensure:firewall:1");
         let failed = match verb {
             "stop" => world.stop("otter").await,
             _ => world.delete("otter").await,

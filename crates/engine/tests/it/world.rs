@@ -2,6 +2,7 @@
 
 use banger_core::names::{IfName, Layout};
 use banger_core::plan::BridgeSpec;
+use banger_core::resource::HostAccess;
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::{Readiness, VmState};
 use banger_core::unit::MiB;
@@ -57,6 +58,7 @@ fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
         bridge: BridgeSpec {
             name: IfName::try_from("banger0".to_owned()).unwrap(),
             subnet: subnet.parse().unwrap(),
+            host_access: HostAccess::Gateway,
         },
         overlay,
         nameservers: Vec::new(),

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | directories, files | the path, below the state or runtime directory |
 //! | bridge | its alias |
-//! | TAP, nft table, dm device | the name |
+//! | TAP, nft tables, dm device | the name |
 //! | loop device | its backing file |
 //! | VMM | the API socket among its arguments |
 
-use super::{file, link, loopdev, nftable, proc, snapshot};
+use super::{file, firewall, link, loopdev, proc, snapshot};
 use crate::HostError;
 use banger_core::id::VmId;
 use banger_core::names::Layout;
@@ -79,17 +79,17 @@ impl Inventory<'_> {
     }
 
     fn look_at_tables(&mut self) -> Result<(), HostError> {
-        let table = self.layout.nat_table();
-        match nftable::find(&table) {
-            Ok(Some(_)) => {
+        let table = self.layout.nft_table();
+        match firewall::is_there(&table) {
+            Ok(true) => {
                 let object = table.to_string();
-                self.found.insert(Observed { key: ResourceKey::NAT_TABLE, object });
+                self.found.insert(Observed { key: ResourceKey::FIREWALL, object });
                 Ok(())
             }
-            Ok(None) => Ok(()),
+            Ok(false) => Ok(()),
             // Who may not look cannot have made one either.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(HostError::io("look for the nft table", &table)(error)),
+            Err(error) => Err(HostError::io("look for the nft tables", &table)(error)),
         }
     }
 

@@ -91,6 +91,7 @@ pub(super) fn ensure_tap(name: &IfName, bridge: &IfName) -> Result<Change, HostE
         Some(link) => link,
         None => create_tap(&mut route, name)?,
     };
+    disable_ipv6(name);
     route
         .set_up(link.index, vec![LinkAttribute::Controller(controller.index)])
         .map_err(failed("attach the TAP"))?;

@@ -7,12 +7,12 @@ mod clone;
 mod dirs;
 mod disk;
 mod file;
+mod firewall;
 mod initrd;
 mod inventory;
 mod ioctl;
 mod link;
 mod loopdev;
-mod nat;
 mod netlink;
 mod nftable;
 mod proc;
@@ -23,7 +23,7 @@ mod snapshot;
 use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal};
 use banger_core::id::VmId;
 use banger_core::names::Layout;
-use banger_core::resource::{Observed, Resource, VmmProcess};
+use banger_core::resource::{Member, Observed, Resource, VmmProcess};
 use process::ProcessTable;
 use std::path::{Component, Path};
 
@@ -84,8 +84,10 @@ impl LinuxHost {
                 [cow].into_iter().chain(tail).try_for_each(|path| self.check_path(vm, path))
             }
             Resource::Tap { vm, name, .. } => named(name.as_str(), *name == self.layout.tap(vm)),
-            Resource::NatTable { table, .. } => {
-                named(table.as_str(), *table == self.layout.nat_table())
+            Resource::Firewall { table, members, .. } => {
+                let is_tap = |member: &Member| self.layout.parse_tap(member.tap.as_str()).is_some();
+                let are_ours = members.iter().all(is_tap);
+                named(table.as_str(), *table == self.layout.nft_table() && are_ours)
             }
             Resource::Bridge { name, alias, .. } => {
                 named(name.as_str(), *alias == self.layout.bridge_alias())
@@ -116,8 +118,15 @@ impl Host for LinuxHost {
             }
             Resource::BootInitrd { path, parts, tail, .. } => initrd::ensure(path, parts, tail),
             Resource::Bridge { name, subnet, alias } => link::ensure_bridge(name, *subnet, alias),
-            Resource::NatTable { table, bridge, subnet, guests } => {
-                nat::ensure(table, &nat::Rules { bridge, subnet: *subnet, guests })
+            Resource::Firewall { table, bridge, subnet, members, host_access } => {
+                firewall::ensure(&firewall::Rules {
+                    table,
+                    bridge,
+                    subnet: *subnet,
+                    taps: &self.layout.tap_prefix(),
+                    members,
+                    host_access: *host_access,
+                })
             }
             Resource::Tap { name, bridge, .. } => link::ensure_tap(name, bridge),
             Resource::VmmProcess(vmm) => self.processes.ensure(vmm),
@@ -136,7 +145,7 @@ impl Host for LinuxHost {
                 snapshot::remove(name, cow, tail.as_deref())
             }
             Resource::Bridge { name, alias, .. } => link::remove_bridge(name, alias),
-            Resource::NatTable { table, .. } => nat::remove(table),
+            Resource::Firewall { table, .. } => firewall::remove(table),
             Resource::Tap { name, .. } => link::remove_tap(name),
             Resource::VmmProcess(vmm) => self.processes.remove(vmm),
         }
@@ -167,7 +176,8 @@ impl Processes for LinuxHost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_core::resource::SnapshotPart;
+    use banger_core::net::MacAddr;
+    use banger_core::resource::{HostAccess, SnapshotPart};
     use banger_core::unit::Bytes;
 
     fn sparse(path: &str) -> Resource {
@@ -205,8 +215,20 @@ mod tests {
         let layout = |state: &str| Layout::new(state.into(), "/nonexistent/r".into()).unwrap();
         let (ours, theirs) = (layout("/nonexistent/a"), layout("/nonexistent/b"));
         let bridge = theirs.tap(&vm());
-        let tap = Resource::Tap { vm: vm(), name: theirs.tap(&vm()), bridge };
-        let outcome = LinuxHost::new(ours).remove(&tap);
-        assert!(matches!(outcome, Err(HostError::Foreign { .. })));
+        let tap = Resource::Tap { vm: vm(), name: theirs.tap(&vm()), bridge: bridge.clone() };
+        let ip = std::net::Ipv4Addr::new(172, 16, 0, 2).into();
+        let member = Member { ip, mac: MacAddr::for_ip(ip), tap: theirs.tap(&vm()), nat: true };
+        let firewall = Resource::Firewall {
+            table: ours.nft_table(),
+            bridge,
+            subnet: "172.16.0.1/24".parse().unwrap(),
+            members: vec![member],
+            host_access: HostAccess::Gateway,
+        };
+        let host = LinuxHost::new(ours);
+        for resource in [tap, firewall] {
+            let outcome = host.remove(&resource);
+            assert!(matches!(outcome, Err(HostError::Foreign { .. })), "{resource:?}");
+        }
     }
 }

@@ -13,7 +13,6 @@ use std::io;
 const NETLINK_NETFILTER: isize = 12;
 const NFT_MSG_NEWTABLE: u16 = 10 << 8;
 const NFT_MSG_GETTABLE: u16 = 10 << 8 | 1;
-const NFPROTO_IPV4: u8 = 2;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_USERDATA: u16 = 6;
 /// `NFTNL_UDATA_TABLE_COMMENT` of libnftnl.
@@ -25,6 +24,13 @@ const NLM_F_REQUEST: u16 = 1;
 const HEADER: usize = 16;
 const GENERIC: usize = 4;
 
+/// A family that has tables of its own (`NFPROTO_…` in linux/netfilter.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Ip = 2,
+    Bridge = 7,
+}
+
 /// A table that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
@@ -32,9 +38,9 @@ pub(super) struct Table {
     pub(super) comment: Option<String>,
 }
 
-/// The table of that name in family `ip`; `None` if there is none or the kernel has no nf_tables.
-pub(super) fn find(name: &TableName) -> io::Result<Option<Table>> {
-    match ask(name) {
+/// The table of that name; `None` if there is none or the kernel has no nf_tables.
+pub(super) fn find(family: Family, name: &TableName) -> io::Result<Option<Table>> {
+    match ask(family, name) {
         Ok(table) => Ok(Some(table)),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EINVAL) => {
@@ -45,17 +51,17 @@ pub(super) fn find(name: &TableName) -> io::Result<Option<Table>> {
     }
 }
 
-fn ask(name: &TableName) -> io::Result<Table> {
+fn ask(family: Family, name: &TableName) -> io::Result<Table> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&question(name)?, 0)?;
+    socket.send(&question(family, name)?, 0)?;
     let mut buffer = Vec::with_capacity(8 << 10);
     socket.recv(&mut buffer, 0)?;
     answer(&buffer)
 }
 
-fn question(name: &TableName) -> io::Result<Vec<u8>> {
+fn question(family: Family, name: &TableName) -> io::Result<Vec<u8>> {
     let value = name.as_str().len() + 1;
     let total = HEADER + GENERIC + 4 + value.next_multiple_of(4);
     let mut bytes = Vec::with_capacity(total);
@@ -63,7 +69,7 @@ fn question(name: &TableName) -> io::Result<Vec<u8>> {
     bytes.extend(NFT_MSG_GETTABLE.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
     bytes.extend([0; 8]); // sequence and port
-    bytes.extend([NFPROTO_IPV4, 0, 0, 0]);
+    bytes.extend([family as u8, 0, 0, 0]);
     bytes.extend(u16::try_from(4 + value).map_err(io::Error::other)?.to_ne_bytes());
     bytes.extend(NFTA_TABLE_NAME.to_ne_bytes());
     bytes.extend(name.as_str().bytes());

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(fault("remove:3"), fail.on(Verb::Remove).nth(3));
         assert_eq!(fault("remove:vmm:2+"), fail.on(Verb::Remove).of(Role::Vmm).from_nth(2));
         assert_eq!(fault("7"), fail.nth(7));
-        assert_eq!(fault("nat_table"), fail.of(Role::NatTable));
+        assert_eq!(fault("firewall"), fail.of(Role::Firewall));
         assert_eq!(fault("crash-after:5"), Fault::new(Effect::CrashAfter).nth(5));
         assert_eq!(fault("crash-before:boot"), Fault::new(Effect::CrashBefore).on(Verb::Boot));
         assert_eq!(fault("fail-after:tap"), Fault::new(Effect::FailAfter).of(Role::Tap));

@@ -10,8 +10,8 @@ use super::*;
 use banger_core::guest::HostKey;
 use banger_core::image::Image;
 use banger_core::net::MacAddr;
-use banger_core::plan::{BridgeSpec, Member, NetworkPlan, StartFacts, plan_network, plan_start};
-use banger_core::resource::Payload;
+use banger_core::plan::{BridgeSpec, NetworkPlan, StartFacts, plan_network, plan_start};
+use banger_core::resource::{HostAccess, Member, Payload};
 use banger_core::spec::VmSpec;
 use banger_core::state::VmState;
 use banger_core::vm::{Identity, OverlayMethod, UnixMillis, Vm};
@@ -52,9 +52,14 @@ impl Lab {
 
     fn network(&self) -> Vec<Resource> {
         let ip = Ipv4Addr::new(172, 16, 0, 2).into();
-        let bridge =
-            BridgeSpec { name: if_name("banger0"), subnet: "172.16.0.1/24".parse().unwrap() };
-        match plan_network(&self.layout, &bridge, &[Member { ip, nat: true }]) {
+        let bridge = BridgeSpec {
+            name: if_name("banger0"),
+            subnet: "172.16.0.1/24".parse().unwrap(),
+            host_access: HostAccess::Gateway,
+        };
+        let tap = self.layout.tap(&VmId::from_entropy(1));
+        let member = Member { ip, mac: MacAddr::for_ip(ip), tap, nat: true };
+        match plan_network(&self.layout, &bridge, vec![member]) {
             NetworkPlan::Ensure(plan) => plan,
             NetworkPlan::Remove(_) => panic!("a member needs a network"),
         }

@@ -12,7 +12,9 @@ use crate::HostError;
 use banger_core::id::VmId;
 use banger_core::names::{IfName, Layout};
 use banger_core::net::{GuestIp, Subnet};
-use banger_core::resource::{Observed, Resource, ResourceKey, Role, VmmProcess};
+use banger_core::resource::{
+    HostAccess, Member, Observed, Resource, ResourceKey, Role, VmmProcess,
+};
 use banger_core::unit::Bytes;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -50,10 +52,15 @@ pub(super) enum Object {
         subnet: Subnet,
         serial: u64,
     },
-    Nat {
+    // Only that of an older simulator has another name for it and no members.
+    #[serde(alias = "nat")]
+    Firewall {
         bridge: IfName,
         subnet: Subnet,
-        guests: Vec<GuestIp>,
+        #[serde(default)]
+        members: Vec<Member>,
+        #[serde(default)]
+        host_access: HostAccess,
     },
     // A TAP is attached while the bridge of that name is the one that it was attached to.
     Tap {
@@ -183,11 +190,12 @@ impl World {
 
     /// The guests with NAT.
     pub(super) fn nat_guests(&self) -> Vec<GuestIp> {
-        let first = Observed { key: ResourceKey::NAT_TABLE, object: String::new() };
-        match self.objects.range(first..).next() {
-            Some((_, Object::Nat { guests, .. })) => guests.clone(),
-            _ => Vec::new(),
-        }
+        let first = Observed { key: ResourceKey::FIREWALL, object: String::new() };
+        let members = match self.objects.range(first..).next() {
+            Some((_, Object::Firewall { members, .. })) => members.as_slice(),
+            _ => &[],
+        };
+        members.iter().filter(|member| member.nat).map(|member| member.ip).collect()
     }
 
     pub(super) fn apply(&mut self, entry: Entry) {
@@ -239,9 +247,12 @@ impl World {
                 self.snapshot(vm, &seen, base, tail.as_deref())?
             }
             Resource::Bridge { name, subnet, .. } => self.bridge(name, &seen, *subnet)?,
-            Resource::NatTable { bridge, subnet, guests, .. } => {
-                Object::Nat { bridge: bridge.clone(), subnet: *subnet, guests: guests.clone() }
-            }
+            Resource::Firewall { bridge, subnet, members, host_access, .. } => Object::Firewall {
+                bridge: bridge.clone(),
+                subnet: *subnet,
+                members: members.clone(),
+                host_access: *host_access,
+            },
             Resource::Tap { name, bridge, .. } => self.tap(name, bridge)?,
             Resource::VmmProcess(vmm) => self.vmm(vmm, &seen, guest)?,
         };

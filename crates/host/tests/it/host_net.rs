@@ -3,7 +3,8 @@
 use crate::scene::Scene;
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::names::IfName;
-use banger_core::resource::Resource;
+use banger_core::net::MacAddr;
+use banger_core::resource::{HostAccess, Member, Resource};
 use banger_host::cmd::Cmd;
 use banger_host::{Change, Host, HostError};
 use std::net::Ipv4Addr;
@@ -25,13 +26,27 @@ fn tap(scene: &Scene, n: u64) -> Resource {
     Resource::Tap { name: scene.layout.tap(&vm), vm, bridge: name("br-test") }
 }
 
+/// The firewall with guests that have NAT, by their addresses' last byte.
 fn table(scene: &Scene, guests: &[u8]) -> Resource {
-    Resource::NatTable {
-        table: scene.layout.nat_table(),
+    let member = |last: &u8| {
+        let ip = Ipv4Addr::new(172, 16, 0, *last).into();
+        let tap = scene.layout.tap(&scene.vm((*last).into()).0);
+        Member { ip, mac: MacAddr::for_ip(ip), tap, nat: true }
+    };
+    Resource::Firewall {
+        table: scene.layout.nft_table(),
         bridge: name("br-test"),
         subnet: "172.16.0.1/24".parse().unwrap(),
-        guests: guests.iter().map(|last| Ipv4Addr::new(172, 16, 0, *last).into()).collect(),
+        members: guests.iter().map(member).collect(),
+        host_access: HostAccess::Gateway,
     }
+}
+
+/// The table as nft shows it.
+fn listed(scene: &Scene, family: &str) -> String {
+    let table = scene.layout.nft_table();
+    let args = ["list", "table", family, table.as_str()];
+    String::from_utf8(Cmd::new("nft").args(args).run().unwrap().stdout).unwrap()
 }
 
 fn ip(args: &[&str]) -> String {
@@ -59,7 +74,7 @@ fn a_network_comes_up_is_seen_and_goes() {
     }
     let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(forwarding.trim(), "1");
-    let expected = ["instance/bridge".into(), "instance/nat_table".into(), format!("vm/{vm}/tap")];
+    let expected = ["instance/bridge".into(), "instance/firewall".into(), format!("vm/{vm}/tap")];
     assert_eq!(scene.keys(), expected);
     for resource in [&tap, &bridge, &table] {
         scene.remove(resource);
@@ -71,19 +86,31 @@ fn a_network_comes_up_is_seen_and_goes() {
 fn the_table_follows_the_guests_and_is_restored_when_flushed() {
     let scene = Scene::new();
     scene.ensure(&table(&scene, &[]));
-    let listed = || {
-        let table = scene.layout.nat_table();
-        let args = ["list", "table", "ip", table.as_str()];
-        String::from_utf8(Cmd::new("nft").args(args).run().unwrap().stdout).unwrap()
-    };
-    assert!(!listed().contains("elements"), "{}", listed());
+    let shown = |family| listed(&scene, family);
+    assert!(!shown("ip").contains("elements"), "{}", shown("ip"));
     scene.ensure(&table(&scene, &[2, 3]));
-    assert!(listed().contains("elements = { 172.16.0.2, 172.16.0.3 }"), "{}", listed());
+    assert!(shown("ip").contains("elements = { 172.16.0.2, 172.16.0.3 }"), "{}", shown("ip"));
     scene.ensure(&table(&scene, &[3]));
-    assert!(listed().contains("elements = { 172.16.0.3 }"), "{}", listed());
+    assert!(shown("ip").contains("elements = { 172.16.0.3 }"), "{}", shown("ip"));
+    assert!(shown("bridge").contains(" . 06:00:ac:10:00:03 . 172.16.0.3 }"), "{}", shown("bridge"));
     Cmd::new("nft").args(["flush", "ruleset"]).run().unwrap();
     scene.ensure(&table(&scene, &[3]));
     scene.remove(&table(&scene, &[]));
+    scene.finish();
+}
+
+#[test]
+fn one_of_the_tables_alone_is_seen_replaced_and_removed() {
+    let scene = Scene::new();
+    let name = scene.layout.nft_table();
+    // As an older daemon leaves it, and as a deletion by hand.
+    for family in ["ip", "bridge"] {
+        for verb in [Scene::ensure, Scene::remove] {
+            Cmd::new("nft").args(["add", "table", family, name.as_str()]).run().unwrap();
+            assert_eq!(scene.keys(), ["instance/firewall"], "{family}");
+            verb(&scene, &table(&scene, &[2]));
+        }
+    }
     scene.finish();
 }
 
@@ -187,11 +214,8 @@ fn of_many_racing_verbs_each_succeeds() {
 #[test]
 fn a_table_that_is_made_twice_at_once_has_its_rules_once() {
     let scene = Scene::new();
-    let (wanted, name) = (table(&scene, &[2]), scene.layout.nat_table());
-    let rules = || {
-        let listed = Cmd::new("nft").args(["list", "table", "ip", name.as_str()]).run().unwrap();
-        String::from_utf8(listed.stdout).unwrap()
-    };
+    let wanted = table(&scene, &[2]);
+    let rules = || ["ip", "bridge"].map(|family| listed(&scene, family));
     scene.ensure(&wanted);
     let expected = rules();
     for _ in 0..4 {

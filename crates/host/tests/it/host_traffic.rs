@@ -1,194 +1,295 @@
-//! What the nft table lets through, with real packets: a guest's TAP on one side of the host, a TAP
+//! What the nft tables let through, with real packets: guests' TAPs on one side of the host, a TAP
 //! that plays the world on the other.
 
 use crate::scene::Scene;
+use crate::wire::{ARP, Frame, IPV4, Kind, Mac, Udp, Wire, arp_answer, ip, mac_text};
 use banger_core::names::IfName;
-use banger_core::resource::Resource;
-use banger_host::cmd::Cmd;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::fs::File;
-use std::io::{Read, Write};
+use banger_core::net::MacAddr;
+use banger_core::resource::{HostAccess, Member, Resource};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-const NAT: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
-const NO_NAT: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
+const OTTER: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
+const HERON: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
+const ROBIN: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 4);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const WORLD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const WORLD_MAC: Mac = [6, 0, 10, 0, 0, 2];
+const EVERYBODY: Mac = [0xff; 6];
 
-const GUEST_MAC: [u8; 6] = [6, 0, 172, 16, 0, 2];
-const WORLD_MAC: [u8; 6] = [6, 0, 10, 0, 0, 2];
-
-/// One end of a wire: what the host sends to the interface is read here.
-struct Wire {
-    file: File,
-    host_mac: [u8; 6],
-    own_mac: [u8; 6],
-    /// The virtio-net header before each frame.
-    header: usize,
+/// Two guests with NAT, one without, and the world.
+struct Wires {
+    otter: Wire,
+    /// The one without NAT.
+    heron: Wire,
+    robin: Wire,
+    world: Wire,
 }
 
-/// The fields of a UDP packet that the tests look at.
-#[derive(Debug, PartialEq, Eq)]
-struct Udp {
-    from: Ipv4Addr,
-    from_port: u16,
-    to: Ipv4Addr,
-    to_port: u16,
+fn mac_of(guest: Ipv4Addr) -> Mac {
+    MacAddr::for_ip(guest.into()).octets()
 }
 
-impl Wire {
-    fn attach(name: &str, mac_of: &str, own_mac: [u8; 6], flags: i32, header: usize) -> Self {
-        let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
-        // SAFETY: all-zero bytes are a valid ifreq, and it lives until the call is over.
-        #[expect(unsafe_code, reason = "no crate in the tree wraps this call")]
-        unsafe {
-            let mut request: libc::ifreq = std::mem::zeroed();
-            for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-                *to = from.cast_signed();
-            }
-            let flags = libc::IFF_TAP | libc::IFF_NO_PI | flags;
-            request.ifr_ifru.ifru_flags = flags.try_into().unwrap();
-            assert_eq!(libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request), 0);
-        }
-        let shown = ip(&["-o", "link", "show", mac_of]);
-        let text = shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
-        let bytes: Vec<u8> = text.split(':').map(|b| u8::from_str_radix(b, 16).unwrap()).collect();
-        Self { file, host_mac: bytes.try_into().unwrap(), own_mac, header }
-    }
+fn members(scene: &Scene) -> Vec<Member> {
+    let member = |(ip, n, nat): (Ipv4Addr, u64, bool)| {
+        let tap = scene.layout.tap(&scene.vm(n).0);
+        Member { ip: ip.into(), mac: MacAddr::for_ip(ip.into()), tap, nat }
+    };
+    [(OTTER, 1, true), (HERON, 2, false), (ROBIN, 3, true)].map(member).into()
+}
 
-    fn send(&mut self, udp: &Udp) {
-        let mut packet = vec![0; self.header];
-        packet.extend(self.host_mac);
-        packet.extend(self.own_mac);
-        packet.extend([0x08, 0x00]);
-        let mut ip = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
-        ip.extend(udp.from.octets());
-        ip.extend(udp.to.octets());
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-        let folded = (sum & 0xffff) + (sum >> 16);
-        let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
-        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-        packet.extend(ip);
-        packet.extend(udp.from_port.to_be_bytes());
-        packet.extend(udp.to_port.to_be_bytes());
-        // Length 8, and no checksum.
-        packet.extend([0, 8, 0, 0]);
-        self.file.write_all(&packet).unwrap();
-    }
-
-    /// The next UDP packet; whatever else is on the wire is passed over.
-    fn receive(&mut self) -> Udp {
-        loop {
-            let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
-            let ready = poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&limit)).unwrap();
-            assert_eq!(ready, 1, "no packet came");
-            let mut buffer = [0; 2048];
-            let length = self.file.read(&mut buffer).unwrap();
-            let frame = &buffer[self.header..length];
-            if frame[12..14] != [0x08, 0x00] || frame[14 + 9] != 17 {
-                continue;
-            }
-            let ip = &frame[14..];
-            let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&ip[at..at + 4]).unwrap());
-            let port = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
-            return Udp {
-                from: address(12),
-                from_port: port(20),
-                to: address(16),
-                to_port: port(22),
-            };
-        }
+fn firewall(scene: &Scene, members: Vec<Member>, host_access: HostAccess) -> Resource {
+    Resource::Firewall {
+        table: scene.layout.nft_table(),
+        bridge: bridge(),
+        subnet: format!("{GATEWAY}/24").parse().unwrap(),
+        members,
+        host_access,
     }
 }
 
-fn ip(args: &[&str]) -> String {
-    String::from_utf8(Cmd::new("ip").args(args).run().unwrap().stdout).unwrap()
+fn bridge() -> IfName {
+    IfName::try_from("br-test".to_owned()).unwrap()
 }
 
-fn mac(bytes: [u8; 6]) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// The guest's wire and the world's.
-fn wires(scene: &Scene) -> (Wire, Wire) {
-    let bridge = IfName::try_from("br-test".to_owned()).unwrap();
+fn wires(scene: &Scene) -> Wires {
+    scene.ensure(&firewall(scene, members(scene), HostAccess::Gateway));
     let subnet = format!("{GATEWAY}/24").parse().unwrap();
-    let (vm, _) = scene.vm(1);
-    let name = scene.layout.tap(&vm);
-    let table = scene.layout.nat_table();
-    let guests = vec![NAT.into()];
-    scene.ensure(&Resource::NatTable { table, bridge: bridge.clone(), subnet, guests });
     let alias = scene.layout.bridge_alias();
-    scene.ensure(&Resource::Bridge { name: bridge.clone(), subnet, alias });
-    scene.ensure(&Resource::Tap { vm, name: name.clone(), bridge });
+    scene.ensure(&Resource::Bridge { name: bridge(), subnet, alias });
+    let guest = |n: u64, address: Ipv4Addr| {
+        let (vm, _) = scene.vm(n);
+        let name = scene.layout.tap(&vm);
+        scene.ensure(&Resource::Tap { vm, name: name.clone(), bridge: bridge() });
+        Wire::attach(name.as_str(), "br-test", mac_of(address), &Kind::Guest)
+    };
+    let (otter, heron, robin) = (guest(1, OTTER), guest(2, HERON), guest(3, ROBIN));
     ip(&["tuntap", "add", "world", "mode", "tap"]);
     ip(&["addr", "add", &format!("{HOST}/24"), "dev", "world"]);
-    let guest = Wire::attach(name.as_str(), "br-test", GUEST_MAC, libc::IFF_VNET_HDR, 10);
-    let world = Wire::attach("world", "world", WORLD_MAC, 0, 0);
+    let world = Wire::attach("world", "world", WORLD_MAC, &Kind::Plain);
     ip(&["link", "set", "world", "up"]);
     ip(&["route", "add", "default", "via", &WORLD.to_string()]);
-    let neighbours = [(WORLD, WORLD_MAC, "world"), (NAT, GUEST_MAC, "br-test")];
+    let on_bridge = |address| (address, mac_of(address), "br-test");
+    let neighbours =
+        [(WORLD, WORLD_MAC, "world"), on_bridge(OTTER), on_bridge(HERON), on_bridge(ROBIN)];
     for (address, bytes, dev) in neighbours {
-        ip(&["neigh", "add", &address.to_string(), "lladdr", &mac(bytes), "dev", dev]);
+        ip(&["neigh", "add", &address.to_string(), "lladdr", &mac_text(bytes), "dev", dev]);
     }
     // The kernel takes a moment to pass on that a TAP has somebody at its other end; until then the
     // bridge drops what comes from it.
     let deadline = Instant::now() + Duration::from_secs(10);
-    for link in ["br-test", "world"] {
-        while !ip(&["-o", "link", "show", link]).contains("LOWER_UP") {
-            assert!(Instant::now() < deadline, "`{link}` has no carrier");
-        }
+    let ready = || {
+        let ports = ip(&["-o", "link", "show", "master", "br-test"]);
+        let world = ip(&["-o", "link", "show", "world"]);
+        ports.matches("LOWER_UP").count() == 3
+            && ip(&["-d", "link", "show", "master", "br-test"]).matches("forwarding").count() == 3
+            && world.contains("LOWER_UP")
+    };
+    while !ready() {
+        assert!(Instant::now() < deadline, "the links have no carrier");
     }
-    (guest, world)
+    Wires { otter, heron, robin, world }
 }
 
 fn udp(from: Ipv4Addr, to: Ipv4Addr, to_port: u16) -> Udp {
     Udp { from, from_port: 4000, to, to_port }
 }
 
+fn bind(address: Ipv4Addr) -> UdpSocket {
+    let socket = UdpSocket::bind((address, 7000)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+}
+
+/// Who sent the next datagram.
+fn caller(socket: &UdpSocket) -> Ipv4Addr {
+    let (_, from) = socket.recv_from(&mut [0; 8]).unwrap();
+    let std::net::IpAddr::V4(address) = from.ip() else { panic!("{from} on an IPv4 socket") };
+    address
+}
+
+/// Packets are handled in order, so what was sent earlier would be here by now.
+fn assert_uncalled(socket: &UdpSocket) {
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv_from(&mut [0; 8]).is_err());
+    socket.set_nonblocking(false).unwrap();
+}
+
 #[test]
 fn a_guest_with_nat_reaches_the_world_and_no_other_packet_passes() {
     let scene = Scene::new();
-    let (mut guest, mut world) = wires(&scene);
-    guest.send(&udp(NO_NAT, WORLD, 1));
-    guest.send(&udp(NAT, METADATA, 2));
-    guest.send(&udp(NAT, WORLD, 3));
+    let Wires { mut otter, mut heron, mut world, .. } = wires(&scene);
+    heron.send(&udp(HERON, WORLD, 1));
+    otter.send(&udp(OTTER, METADATA, 2));
+    otter.send(&udp(OTTER, WORLD, 3));
     let seen = world.receive();
     assert_eq!((seen.from, seen.to, seen.to_port), (HOST, WORLD, 3));
     // Unasked for, then the answer.
-    world.send(&udp(WORLD, NAT, 5));
+    world.send(&udp(WORLD, OTTER, 5));
     world.send(&Udp { from: WORLD, from_port: 3, to: HOST, to_port: seen.from_port });
-    assert_eq!(guest.receive(), Udp { from: WORLD, from_port: 3, to: NAT, to_port: 4000 });
+    assert_eq!(otter.receive(), Udp { from: WORLD, from_port: 3, to: OTTER, to_port: 4000 });
     scene.clear().unwrap();
     scene.finish();
 }
 
 #[test]
-fn a_guest_without_nat_reaches_the_host_at_the_bridges_address_alone() {
+fn guests_reach_the_host_at_the_bridges_address_alone_unless_more_is_allowed() {
     let scene = Scene::new();
-    let (mut guest, _world) = wires(&scene);
-    let bind = |address| {
-        let socket = UdpSocket::bind((address, 7000)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        socket
-    };
+    let Wires { mut otter, mut heron, .. } = wires(&scene);
     let (outer, inner) = (bind(HOST), bind(GATEWAY));
-    guest.send(&udp(NO_NAT, HOST, 7000));
-    guest.send(&udp(NO_NAT, GATEWAY, 7000));
-    let mut buffer = [0; 8];
-    let (_, from) = inner.recv_from(&mut buffer).unwrap();
-    assert_eq!(from, (NO_NAT, 4000).into());
-    // Packets are handled in order, so the first would be here by now.
-    outer.set_nonblocking(true).unwrap();
-    assert!(outer.recv_from(&mut buffer).is_err());
-    guest.send(&udp(NAT, HOST, 7000));
-    outer.set_nonblocking(false).unwrap();
-    let (_, from) = outer.recv_from(&mut buffer).unwrap();
-    assert_eq!(from, (NAT, 4000).into());
+    let mut call = |to| {
+        otter.send(&udp(OTTER, to, 7000));
+        heron.send(&udp(HERON, to, 7000));
+    };
+    call(HOST);
+    call(GATEWAY);
+    assert_eq!([caller(&inner), caller(&inner)], [OTTER, HERON]);
+    assert_uncalled(&outer);
+    scene.ensure(&firewall(&scene, members(&scene), HostAccess::Any));
+    call(HOST);
+    call(GATEWAY);
+    assert_eq!([caller(&inner), caller(&inner)], [OTTER, HERON]);
+    assert_eq!(caller(&outer), OTTER);
+    assert_uncalled(&outer);
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
+fn a_guest_answers_the_host_at_whichever_address_it_was_called_from() {
+    let scene = Scene::new();
+    let Wires { mut heron, .. } = wires(&scene);
+    for socket in [bind(GATEWAY), bind(HOST)] {
+        socket.send_to(b"", (HERON, 22)).unwrap();
+        let asked = heron.receive();
+        assert_eq!((asked.to, asked.to_port), (HERON, 22));
+        let Udp { from, from_port, to, to_port } = asked;
+        heron.send(&Udp { from: to, from_port: to_port, to: from, to_port: from_port });
+        assert_eq!(caller(&socket), HERON);
+    }
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
+fn no_guest_passes_for_another() {
+    let scene = Scene::new();
+    let Wires { mut otter, mut heron, mut world, .. } = wires(&scene);
+    let inner = bind(GATEWAY);
+    let from =
+        |mac, udp: &Udp| Frame { to: otter.host_mac, from: mac, kind: IPV4, payload: udp.packet() };
+    let mut forgeries = Vec::new();
+    for to in [WORLD, GATEWAY] {
+        // The address, the hardware address, both; an address that is nobody's.
+        forgeries.push(from(mac_of(HERON), &udp(OTTER, to, 7000)));
+        forgeries.push(from(mac_of(OTTER), &udp(OTTER, to, 7000)));
+        forgeries.push(from(mac_of(OTTER), &udp(HERON, to, 7000)));
+        forgeries.push(from(mac_of(HERON), &udp(Ipv4Addr::new(172, 16, 0, 99), to, 7000)));
+        forgeries.push(from(mac_of(HERON), &udp(GATEWAY, to, 7000)));
+    }
+    forgeries.iter().for_each(|frame| heron.send_frame(frame));
+    otter.send(&udp(OTTER, WORLD, 3));
+    assert_eq!(world.receive().to_port, 3);
+    heron.send(&udp(HERON, GATEWAY, 7000));
+    assert_eq!(caller(&inner), HERON);
+    assert_uncalled(&inner);
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
+fn only_true_ipv4_and_arp_pass_from_guest_to_guest() {
+    let scene = Scene::new();
+    let Wires { mut otter, mut robin, .. } = wires(&scene);
+    let frame = |kind, payload| Frame { to: EVERYBODY, from: mac_of(OTTER), kind, payload };
+    let call = udp(OTTER, ROBIN, 9).packet();
+    let tagged: Vec<u8> =
+        [0, 1].into_iter().chain(IPV4.to_be_bytes()).chain(call.clone()).collect();
+    let mut odd = arp_answer(OTTER, mac_of(OTTER));
+    odd[4] = 8;
+    for refused in [
+        frame(ARP, arp_answer(GATEWAY, mac_of(OTTER))),
+        frame(ARP, arp_answer(OTTER, mac_of(ROBIN))),
+        frame(ARP, arp_answer(ROBIN, mac_of(ROBIN))),
+        frame(ARP, odd),
+        frame(0x86dd, vec![0x60; 40]),
+        frame(0x8100, tagged),
+        frame(0x88cc, vec![0; 46]),
+        Frame { from: mac_of(ROBIN), ..frame(ARP, arp_answer(OTTER, mac_of(OTTER))) },
+    ] {
+        otter.send_frame(&refused);
+    }
+    for passed in [frame(ARP, arp_answer(OTTER, mac_of(OTTER))), frame(IPV4, call)] {
+        otter.send_frame(&passed);
+        assert_eq!(robin.receive_from_neighbour(), passed);
+    }
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+/// Whether what crosses a bridge is shown to the `ip` tables too, as Docker has it. Where the kernel
+/// lacks br_netfilter it is not.
+fn show_frames_to_ip_tables(answer: &str) {
+    let switch = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if switch.exists() {
+        std::fs::write(switch, answer).unwrap();
+    }
+}
+
+#[test]
+fn a_guest_without_nat_has_no_neighbours() {
+    let scene = Scene::new();
+    let mut wires = wires(&scene);
+    for answer in ["0", "1"] {
+        show_frames_to_ip_tables(answer);
+        has_no_neighbours(&scene, &mut wires);
+    }
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+fn has_no_neighbours(scene: &Scene, Wires { otter, heron, robin, .. }: &mut Wires) {
+    let direct = |from, to| Frame {
+        to: mac_of(to),
+        from: mac_of(from),
+        kind: IPV4,
+        payload: udp(from, to, 1).packet(),
+    };
+    heron.send_frame(&direct(HERON, OTTER));
+    heron.send_frame(&Frame { to: EVERYBODY, ..direct(HERON, OTTER) });
+    otter.send_frame(&direct(OTTER, HERON));
+    let called = Frame { to: EVERYBODY, ..direct(ROBIN, OTTER) };
+    robin.send_frame(&called);
+    // By way of the host, which knows the way.
+    heron.send(&udp(HERON, OTTER, 2));
+    otter.send(&udp(OTTER, HERON, 2));
+    assert_eq!(otter.receive_from_neighbour(), called);
+    robin.send_frame(&direct(ROBIN, OTTER));
+    assert_eq!(otter.receive_from_neighbour(), direct(ROBIN, OTTER));
+    bind(GATEWAY).send_to(b"", (HERON, 22)).unwrap();
+    let first = heron.receive();
+    assert_eq!((first.from, first.to_port), (GATEWAY, 22));
+    // With NAT it has, from then on, and then no longer.
+    let with_nat = members(scene).into_iter().map(|member| Member { nat: true, ..member });
+    scene.ensure(&firewall(scene, with_nat.collect(), HostAccess::Gateway));
+    otter.send_frame(&direct(OTTER, HERON));
+    assert_eq!(heron.receive_from_neighbour(), direct(OTTER, HERON));
+    scene.ensure(&firewall(scene, members(scene), HostAccess::Gateway));
+}
+
+#[test]
+fn a_tap_that_is_no_members_is_heard_by_nobody() {
+    let scene = Scene::new();
+    let Wires { mut otter, mut robin, world: _world, .. } = wires(&scene);
+    let inner = bind(GATEWAY);
+    let others = members(&scene).into_iter().filter(|member| member.ip != OTTER.into());
+    scene.ensure(&firewall(&scene, others.collect(), HostAccess::Gateway));
+    otter.send(&udp(OTTER, GATEWAY, 7000));
+    robin.send(&udp(ROBIN, GATEWAY, 7000));
+    assert_eq!(caller(&inner), ROBIN);
+    assert_uncalled(&inner);
     scene.clear().unwrap();
     scene.finish();
 }

@@ -9,3 +9,4 @@ mod host_process;
 mod host_snapshot;
 mod host_traffic;
 mod scene;
+mod wire;
