@@ -8,7 +8,7 @@ const BOOT: Duration = Duration::from_secs(400);
 const HOST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 
 #[test]
-fn two_vms_reach_each_other_and_only_with_nat_the_world() {
+fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
     let mut site = Site::new();
     let world = World::new();
     site.own_links();
@@ -18,21 +18,30 @@ fn two_vms_reach_each_other_and_only_with_nat_the_world() {
     otter.within(BOOT).shows("otter: ready in ");
     heron.within(BOOT).shows("heron: ready in ");
 
-    reach_each_other_and_the_host(&site);
+    reach_the_host_at_the_bridges_address(&site);
     only_with_nat_the_world(&site, &world);
+    only_with_nat_each_other(&site);
     several_at_once(&site);
     site.finish();
 }
 
-fn reach_each_other_and_the_host(site: &Site) {
-    let host = Server::start(HOST, 7001);
-    for (name, other) in [("otter", "heron"), ("heron", "otter")] {
-        let (own, other) = (site.text(name, "ip"), site.text(other, "ip"));
-        let ping = format!("ping -c 1 -w 30 {other} > /dev/null && echo pong");
-        let line = format!("{ping}; curl -sS -m 30 http://{HOST}:7001/");
-        assert_eq!(site.ssh(name, &line), format!("pong\nyou are {own}\n"), "{name}");
-        assert_eq!(host.callers(), [own], "guests have their own address on the bridge");
+fn reach_the_host_at_the_bridges_address(site: &Site) {
+    let bridge = Server::start(HOST, 7001);
+    let elsewhere = Server::start(World::HOST.parse().unwrap(), 7001);
+    for name in ["otter", "heron"] {
+        let own = site.text(name, "ip");
+        let line = format!("curl -sS -m 30 http://{HOST}:7001/");
+        assert_eq!(site.ssh(name, &line), format!("you are {own}\n"), "{name}");
+        assert_eq!(bridge.callers(), [own], "guests have their own address on the bridge");
+        let refused = site.ssh(name, &call(&format!("http://{}:7001/", World::HOST)));
+        assert!(refused.ends_with("code 28\n"), "{name}: {refused}");
     }
+    assert_eq!(elsewhere.callers(), [""; 0]);
+}
+
+/// A line for a guest's shell, as [`World::CALL`].
+fn call(what: &str) -> String {
+    format!("curl -sS -m 6 {what} 2>&1 || echo code $?")
 }
 
 /// `otter` has NAT and `heron` has not; then it is the other way round, and neither starts again.
@@ -45,11 +54,40 @@ fn only_with_nat_the_world(site: &Site, world: &World) {
             site.banger(&["vm", "set", with, "--nat"]).ok();
         }
         assert_eq!(site.ssh(with, World::CALL), format!("you are {}\n", World::HOST), "{with}");
+        assert_eq!(world.callers(), [World::HOST]);
         let refused = site.ssh(without, World::CALL);
         assert!(refused.ends_with("code 28\n"), "{without}: {refused}");
-        assert_eq!(world.callers(), [World::HOST]);
+        let refused = site.ssh(without, &call_as(&site.text(with, "ip")));
+        assert!(refused.ends_with("code 28\n"), "{without} as {with}: {refused}");
+        assert_eq!(world.callers(), [""; 0]);
     }
     assert_eq!(before, pids());
+}
+
+/// A line for a guest's shell: as [`World::CALL`], from an address that is another's.
+fn call_as(address: &str) -> String {
+    let link = "$(ip -o -4 route show default | cut -d' ' -f5)";
+    let call = call(&format!("--interface {address} http://10.77.0.2:7000/"));
+    format!(
+        "ip address add {address}/32 dev {link} && {{ {call}; }}; \
+         ip address del {address}/32 dev {link}"
+    )
+}
+
+/// `heron` has NAT, and then `otter` too.
+fn only_with_nat_each_other(site: &Site) {
+    let ping = |name: &str, other: &str, wait: u8| {
+        let other = site.text(other, "ip");
+        let line = format!("ping -c 1 -w {wait} {other} > /dev/null && echo pong || echo silence");
+        site.ssh(name, &line)
+    };
+    for (name, other) in [("otter", "heron"), ("heron", "otter")] {
+        assert_eq!(ping(name, other, 5), "silence\n", "{name}");
+    }
+    site.banger(&["vm", "set", "otter", "--nat"]).ok();
+    for (name, other) in [("otter", "heron"), ("heron", "otter")] {
+        assert_eq!(ping(name, other, 30), "pong\n", "{name}");
+    }
 }
 
 /// Commands that take several VMs.
