@@ -245,6 +245,13 @@ impl DmName {
     }
 }
 
+/// Where a log of the boot before is: under the log's name with `.1` appended.
+pub fn log_before(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
 /// The paths of one VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmPaths {
@@ -262,9 +269,9 @@ pub struct VmPaths {
     pub work_disk: PathBuf,
     /// The initrd with the VM's configuration; it holds the VM's host key.
     pub initrd: PathBuf,
-    /// What the guest wrote to its serial console.
+    /// What the guest wrote to its serial console in its last boot.
     pub console_log: PathBuf,
-    /// What the VMM wrote about itself.
+    /// What the VMM of the last boot wrote about itself.
     pub vmm_log: PathBuf,
     /// The VMM's control socket.
     pub api_socket: PathBuf,

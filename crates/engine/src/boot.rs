@@ -90,7 +90,7 @@ impl VmTask {
         report.end(phase);
 
         let phase = report.begin(Phase::StartVmm);
-        let console = Console::from_end(&self.paths.console_log);
+        let console = Console::open(&self.paths.console_log);
         self.set_up(vec![vmm.clone()], cancel, report, progress).await?;
         report.end(phase);
 
@@ -159,6 +159,8 @@ impl VmTask {
             console,
             ip: self.vm.identity.ip,
             reach: Arc::clone(&self.shared.ports.reach),
+            vmm: process.clone(),
+            processes: Arc::clone(&self.shared.ports.processes),
         };
         self.enter_running(Monitor::start(subject, exited), found.map(|view| view.pid))
     }

@@ -1,18 +1,18 @@
 //! Reading a VM's console log as it grows.
 
 use banger_core::guest::{Stage, StageLine};
+use banger_host::raw_log::{HEAD, TAIL};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The longest line that is kept; the rest of a longer one is dropped.
 const LINE_MAX: usize = 4096;
-/// How much of what a running VM has said is read when it is taken up.
-const PAST_BYTES: u64 = 1 << 20;
 /// How much of the log's end is looked at for its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
 
-/// What the console has said since a place in the log.
+/// What the console has said in the boot that the log is of.
 #[derive(Debug)]
 pub(crate) struct Console {
     path: PathBuf,
@@ -23,20 +23,10 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Reads what is appended from now on.
-    pub(crate) fn from_end(path: &Path) -> Self {
-        let offset = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        Self::from_offset(path, offset)
-    }
-
-    /// Reads the log's last mebibyte too, as for a VM that runs already.
-    pub(crate) fn with_past(path: &Path) -> Self {
-        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        Self::from_offset(path, length.saturating_sub(PAST_BYTES))
-    }
-
-    fn from_offset(path: &Path, offset: u64) -> Self {
-        Self { path: path.to_owned(), offset, partial: Vec::new(), stage: None, trouble: None }
+    /// Reads the log from its start, which is that of a boot. It need not be there yet.
+    pub(crate) fn open(path: &Path) -> Self {
+        let (offset, partial) = (0, Vec::new());
+        Self { path: path.to_owned(), offset, partial, stage: None, trouble: None }
     }
 
     /// The log's path.
@@ -44,23 +34,37 @@ impl Console {
         &self.path
     }
 
-    /// Takes in what is new. A log that is not there yet has nothing new.
+    /// Takes in what is new. A log that is not there yet has nothing new. Of a log that grows
+    /// faster than it is read, what is not kept is not read either.
     pub(crate) fn read(&mut self) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
+        let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        file.seek(SeekFrom::Start(self.offset))?;
+        let length = file.metadata()?.len();
+        self.read_to(&file, length.min(HEAD))?;
+        let kept = length.saturating_sub(TAIL);
+        if self.offset < kept {
+            self.offset = kept;
+            self.partial.clear();
+        }
+        self.read_to(&file, length)
+    }
+
+    fn read_to(&mut self, file: &File, end: u64) -> io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
-        loop {
-            let count = file.read(&mut chunk)?;
+        while self.offset < end {
+            let left = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
+            let most = chunk.len().min(left);
+            let count = file.read_at(&mut chunk[..most], self.offset)?;
             if count == 0 {
                 return Ok(());
             }
             self.offset += u64::try_from(count).expect("a chunk is small");
             self.take(&chunk[..count]);
         }
+        Ok(())
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -77,10 +81,6 @@ impl Console {
 
     fn line(&mut self, line: &str) {
         if let Some(found) = StageLine::parse(line) {
-            if found.stage == Stage::Start {
-                // The log goes on over restarts: what an earlier boot said no longer counts.
-                self.trouble = None;
-            }
             if found.stage == Stage::Failed {
                 self.trouble = found.detail.error;
             }
@@ -90,7 +90,7 @@ impl Console {
         }
     }
 
-    /// Whether banger-init has handed over in the boot that the log ends with.
+    /// Whether banger-init has handed over.
     pub(crate) fn handed_over(&self) -> bool {
         self.stage == Some(Stage::Handover)
     }
@@ -125,9 +125,9 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn stages_are_followed_over_torn_reads_and_restarts() {
+    fn stages_are_followed_over_torn_reads() {
         let mut log = tempfile::NamedTempFile::new().unwrap();
-        let mut console = Console::with_past(log.path());
+        let mut console = Console::open(log.path());
         let mut say = |console: &mut Console, text: &str| {
             log.write_all(text.as_bytes()).unwrap();
             console.read().unwrap();
@@ -136,19 +136,32 @@ mod tests {
         assert!(!console.handed_over());
         say(&mut console, "over {\"uptime_ms\":2}\r\nDebian login:");
         assert!(console.handed_over());
-        say(&mut console, "\nbanger-init: start {\"uptime_ms\":1}\n");
-        assert!(!console.handed_over());
-        say(&mut console, "banger-init: failed {\"uptime_ms\":3,\"error\":\"no root\"}\n");
-        assert_eq!(console.trouble(), Some("no root"));
-        say(&mut console, "banger-init: start {\"uptime_ms\":1}\n");
         assert_eq!(console.trouble(), None);
+        say(&mut console, "\nbanger-init: failed {\"uptime_ms\":3,\"error\":\"no root\"}\n");
+        assert!(!console.handed_over());
+        assert_eq!(console.trouble(), Some("no root"));
         say(&mut console, "[ 2.0] Kernel panic - not syncing: Attempted to kill init!\n");
         assert_eq!(console.trouble(), Some("the guest kernel panicked: Attempted to kill init!"));
     }
 
     #[test]
+    fn a_long_log_is_read_at_its_start_and_at_its_end() {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        log.write_all(b"banger-init: handover {\"uptime_ms\":2}\n").unwrap();
+        // A hole, as the middle of a log that was cut.
+        log.as_file().set_len(1 << 40).unwrap();
+        let mut console = Console::open(log.path());
+        console.read().unwrap();
+        assert!(console.handed_over());
+        let end = b"\n[ 99.0] Kernel panic - not syncing: Fatal exception\n";
+        log.as_file().write_all_at(end, 1 << 40).unwrap();
+        console.read().unwrap();
+        assert_eq!(console.trouble(), Some("the guest kernel panicked: Fatal exception"));
+    }
+
+    #[test]
     fn a_missing_log_is_an_empty_one() {
-        let mut console = Console::from_end(Path::new("/nowhere/console.log"));
+        let mut console = Console::open(Path::new("/nowhere/console.log"));
         console.read().unwrap();
         assert!(!console.handed_over());
         assert_eq!(last_lines(Path::new("/nowhere/console.log"), 3), Vec::<String>::new());

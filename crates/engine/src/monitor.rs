@@ -1,10 +1,15 @@
-//! Watching a running VM: how far it has come, and when it ends.
+//! Watching a running VM: how far it has come, and when it ends. What it writes is kept short on the
+//! way.
 
 use crate::console::Console;
+use crate::executor::blocking;
 use crate::reach::Reach;
+use banger_core::error::chain;
 use banger_core::net::GuestIp;
+use banger_core::resource::VmmProcess;
 use banger_core::state::Readiness;
-use banger_host::{Changes, Exit, ExitFuture};
+use banger_host::{Changes, Exit, ExitFuture, Processes};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,6 +23,10 @@ const SSH_PAUSE: [Duration; 2] = [Duration::from_millis(20), Duration::from_mill
 /// How many times as long as a refusal took the pause after it is. Each question costs a booting
 /// guest time, milliseconds of it under emulation; so it is a tenth at most.
 const SSH_FACTOR: u32 = 10;
+
+/// How often the logs are cut at most: in between, a guest that prints without end adds some dozen
+/// mebibytes.
+const BOUND_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a monitor reports.
 #[derive(Debug)]
@@ -43,6 +52,8 @@ pub(crate) struct Subject {
     pub(crate) console: Console,
     pub(crate) ip: GuestIp,
     pub(crate) reach: Arc<dyn Reach>,
+    pub(crate) vmm: VmmProcess,
+    pub(crate) processes: Arc<dyn Processes>,
 }
 
 /// A task that watches one VM until it ends or the monitor is dropped.
@@ -68,42 +79,47 @@ impl Monitor {
     }
 }
 
-async fn watch(mut subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
+async fn watch(subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
+    let Subject { mut console, ip, reach, vmm, processes } = subject;
     let exit = {
-        let readiness = follow(&mut subject, &signs);
+        let readiness = follow(&mut console, ip, reach.as_ref(), &signs);
         tokio::select! {
             exit = exited => exit,
             never = readiness => match never {},
+            never = keep_bounded(processes, vmm) => match never {},
         }
     };
-    if let Err(error) = subject.console.read() {
+    if let Err(error) = console.read() {
         tracing::warn!(%error, "the console's end cannot be read");
     }
-    let trouble = subject.console.trouble().map(str::to_owned);
+    let trouble = console.trouble().map(str::to_owned);
     report(&signs, Sign::Exited(Ended { exit, trouble }));
 }
 
 /// Reports each step of readiness once, then waits for ever.
 async fn follow(
-    subject: &mut Subject,
+    console: &mut Console,
+    ip: GuestIp,
+    reach: &dyn Reach,
     signs: &mpsc::UnboundedSender<Sign>,
-) -> std::convert::Infallible {
-    let mut changes = Changes::of(subject.console.path());
+) -> Infallible {
+    let mut changes = Changes::of(&[console.path()]);
     loop {
-        if let Err(error) = subject.console.read() {
+        if let Err(error) = console.read() {
             tracing::warn!(%error, "the console cannot be read");
             return std::future::pending().await;
         }
-        if subject.console.handed_over() {
+        if console.handed_over() {
             break;
         }
         changes.next().await;
         tokio::time::sleep(CONSOLE_PERIOD).await;
     }
+    drop(changes);
     report(signs, Sign::Ready(Readiness::Guest));
     loop {
         let asked = Instant::now();
-        if subject.reach.ssh(subject.ip).await {
+        if reach.ssh(ip).await {
             break;
         }
         let [shortest, longest] = SSH_PAUSE;
@@ -111,6 +127,20 @@ async fn follow(
     }
     report(signs, Sign::Ready(Readiness::Ssh));
     std::future::pending().await
+}
+
+/// Cuts the VMM's logs short whenever they have grown too long, for ever.
+async fn keep_bounded(processes: Arc<dyn Processes>, vmm: VmmProcess) -> Infallible {
+    let mut changes = Changes::of(&[&vmm.stdout, &vmm.stderr]);
+    loop {
+        let (processes, subject) = (Arc::clone(&processes), vmm.clone());
+        if let Err(error) = blocking(move || processes.bound_output(&subject)).await {
+            tracing::warn!(vm_id = %vmm.vm, error = chain(&error), "the VM's logs may grow without bound");
+            return std::future::pending().await;
+        }
+        changes.next().await;
+        tokio::time::sleep(BOUND_PERIOD).await;
+    }
 }
 
 /// The receiver is dropped only together with this task.

@@ -219,9 +219,11 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
         Some((process, pid)) => {
             let exited = shared.ports.processes.exited(&process)?;
             let subject = Subject {
-                console: Console::with_past(&process.stdout),
+                console: Console::open(&process.stdout),
                 ip: vm.identity.ip,
                 reach: Arc::clone(&shared.ports.reach),
+                vmm: process,
+                processes: Arc::clone(&shared.ports.processes),
             };
             Some((Monitor::start(subject, exited), pid))
         }

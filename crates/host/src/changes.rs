@@ -1,4 +1,4 @@
-//! Waiting until somebody has written to a file.
+//! Waiting until somebody has written to files.
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::io;
@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 /// How often a file is to be looked at that cannot be watched.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Tells of changes of one file.
+/// Tells of changes of one file or several.
 ///
 /// A file cannot be watched when it is not there, and when the user has as many inotify instances
 /// as the kernel allows (`fs.inotify.max_user_instances`, 128 by default). Then every moment counts
@@ -23,10 +23,10 @@ pub struct Changes {
 
 impl Changes {
     /// Tells of changes from now on. It has to be called within a runtime.
-    pub fn of(path: &Path) -> Self {
-        let inotify = watch(path);
+    pub fn of(paths: &[&Path]) -> Self {
+        let inotify = watch(paths);
         if let Err(error) = &inotify {
-            tracing::debug!(path = %path.display(), %error, "the file cannot be watched");
+            tracing::debug!(?paths, %error, "not all files can be watched");
         }
         Self { inotify: inotify.ok() }
     }
@@ -36,7 +36,7 @@ impl Changes {
         let Some(inotify) = &self.inotify else {
             return tokio::time::sleep(PERIOD).await;
         };
-        // What the events say does not matter: there is one file and one kind of event.
+        // What the events say does not matter: there is one kind of event, whichever the file.
         let mut events = [0; 1024];
         let read = |fd: &OwnedFd| Ok(rustix::io::read(fd, &mut events)?);
         if let Err(error) = inotify.async_io(Interest::READABLE, read).await {
@@ -46,9 +46,11 @@ impl Changes {
     }
 }
 
-fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch(paths: &[&Path]) -> io::Result<AsyncFd<OwnedFd>> {
     let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&inotify, path, WatchFlags::MODIFY)?;
+    for path in paths {
+        inotify::add_watch(&inotify, *path, WatchFlags::MODIFY)?;
+    }
     readable(inotify)
 }
 
@@ -72,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_is_told_of_once() {
         let mut log = tempfile::NamedTempFile::new().unwrap();
-        let mut changes = Changes::of(log.path());
+        let mut changes = Changes::of(&[log.path()]);
         assert!(changes.inotify.is_some());
         for _ in 0..3 {
             log.write_all(b"x").unwrap();
@@ -84,8 +86,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_to_any_of_several_files_is_told_of() {
+        let mut logs = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let mut changes = Changes::of(&[logs[0].path(), logs[1].path()]);
+        for log in &mut logs {
+            log.write_all(b"x").unwrap();
+            timeout(PATIENCE, changes.next()).await.unwrap();
+            assert!(timeout(PERIOD, changes.next()).await.is_err());
+        }
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_not_there_is_worth_a_look_now_and_then() {
-        let mut changes = Changes::of(Path::new("/nowhere/console.log"));
+        let mut changes = Changes::of(&[Path::new("/nowhere/console.log")]);
         timeout(PATIENCE, changes.next()).await.unwrap();
     }
 }

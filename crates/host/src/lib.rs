@@ -13,6 +13,7 @@ mod error;
 pub mod facts;
 mod holder;
 mod linux;
+pub mod raw_log;
 pub mod sim;
 
 pub use changes::Changes;
@@ -70,6 +71,10 @@ pub trait Processes: Send + Sync + std::fmt::Debug {
     /// Completes when the process has ended; at once if it does not run. It may be dropped at any
     /// time. Must be called and awaited inside a Tokio runtime.
     fn exited(&self, vmm: &VmmProcess) -> Result<ExitFuture, HostError>;
+
+    /// Cuts the middle out of each of the VMM's logs that is longer than what is kept of one
+    /// ([`raw_log`]). `Unchanged` means that none is.
+    fn bound_output(&self, vmm: &VmmProcess) -> Result<Change, HostError>;
 }
 
 /// Completes with how the process ended.

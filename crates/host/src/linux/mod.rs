@@ -20,7 +20,7 @@ mod process;
 mod reap;
 mod snapshot;
 
-use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal};
+use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
 use banger_core::id::VmId;
 use banger_core::names::Layout;
 use banger_core::resource::{Member, Observed, Resource, VmmProcess};
@@ -170,6 +170,11 @@ impl Processes for LinuxHost {
     fn exited(&self, vmm: &VmmProcess) -> Result<ExitFuture, HostError> {
         self.check_vmm(vmm)?;
         self.processes.exited(vmm)
+    }
+
+    fn bound_output(&self, vmm: &VmmProcess) -> Result<Change, HostError> {
+        self.check_vmm(vmm)?;
+        raw_log::bound_both(vmm)
     }
 }
 

@@ -14,17 +14,16 @@ use super::reap::Exits;
 use super::{file, proc};
 use crate::changes::readable;
 use crate::cmd::{Spawned, spawn_detached};
-use crate::{Change, Exit, ExitFuture, HostError, ProcessView, Signal};
+use crate::{Change, Exit, ExitFuture, HostError, ProcessView, Signal, raw_log};
 use banger_core::resource::VmmProcess;
 use banger_core::unit::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -85,10 +84,9 @@ impl ProcessTable {
             None => {}
         }
         let _stale = forget(vmm)?;
-        let stdout = open_log(&vmm.stdout)?;
-        let stderr = open_log(&vmm.stderr)?;
-        // Firecracker opens its log by name and writes from the file's start, over what is there.
-        stderr.set_len(0).map_err(HostError::io("empty the log", vmm.stderr.display()))?;
+        let stdout = raw_log::begin(&vmm.stdout)?;
+        // Firecracker opens this one by name and writes from its start: it has to be empty.
+        let stderr = raw_log::begin(&vmm.stderr)?;
         let spawned = spawn_detached(&vmm.program, &vmm.args, stdout, stderr)
             .map_err(HostError::program("start the VMM for", vmm.api_socket.display()))?;
         let outcome = self.settle(vmm, &spawned);
@@ -102,6 +100,10 @@ impl ProcessTable {
         let mut change = Change::Unchanged;
         for _ in 0..MOST_COPIES {
             let Some(running) = self.locate(vmm)? else {
+                // Nobody else will do it now, and too long a log is no reason to keep the VM.
+                if let Err(error) = raw_log::bound_both(vmm) {
+                    tracing::warn!(%error, "the output of a VMM that has ended stays as long as it is");
+                }
                 return Ok(if forget(vmm)? == Change::Changed { Change::Changed } else { change });
             };
             self.kill(&running, vmm)?;
@@ -338,16 +340,6 @@ fn write_identity(path: &Path, identity: &Identity) -> Result<(), HostError> {
     file::write_whole(path, |file, part| {
         file.write_all(&text).map_err(HostError::io("write", part.display()))
     })
-}
-
-fn open_log(path: &Path) -> Result<File, HostError> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(HostError::io("open the log", path.display()))
 }
 
 /// The last lines of a log.

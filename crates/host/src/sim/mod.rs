@@ -27,7 +27,7 @@ pub use fault::{Effect, Fault, FaultError, Verb};
 pub use guest::{GuestScript, GuestScriptError};
 pub use options::{Artifacts, ForeignLink, Pace, SimOptions};
 
-use crate::{Change, Exit, ExitFuture, Host, HostError, ProcessView, Processes, Signal};
+use crate::{Change, Exit, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
 use banger_core::id::VmId;
 use banger_core::names::{IfName, Layout};
 use banger_core::net::GuestIp;
@@ -314,5 +314,12 @@ impl Processes for SimHost {
                 Err(_) => std::future::pending().await,
             }
         }))
+    }
+
+    fn bound_output(&self, vmm: &VmmProcess) -> Result<Change, HostError> {
+        if self.shared.lock().is_crashed {
+            return Err(crashed("bound the output of", vmm.api_socket.display().to_string()));
+        }
+        raw_log::bound_both(vmm)
     }
 }

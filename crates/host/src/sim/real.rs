@@ -5,7 +5,7 @@ use crate::{Change, HostError};
 use banger_core::resource::Resource;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const PRIVATE: u32 = 0o700;
@@ -38,12 +38,6 @@ pub(super) fn remove_dir(path: &Path) -> Result<(), HostError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Makes an empty log, or keeps the one that is there.
-pub(super) fn make_log(path: &Path) -> Result<(), HostError> {
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    opened.map(drop).map_err(HostError::io("create the log", path.display()))
 }
 
 /// Adds to a log. As with a process that has its log open, what is written to a log that was

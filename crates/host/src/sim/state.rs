@@ -6,7 +6,7 @@ use super::journal::Journal;
 use super::options::{Artifacts, Pace, SimOptions};
 use super::real;
 use super::world::{Entry, Life, Object, Process, World, observed};
-use crate::{Change, Exit, HostError};
+use crate::{Change, Exit, HostError, raw_log};
 use banger_core::names::Layout;
 use banger_core::resource::{Observed, Resource, Role, VmmProcess};
 use rustix::io::Errno;
@@ -162,8 +162,9 @@ impl State {
         if self.watchers.get(seen).is_some_and(|watcher| watcher.exit.borrow().is_none()) {
             return Ok(Change::Unchanged);
         }
-        real::make_log(&vmm.stdout)?;
-        real::make_log(&vmm.stderr)?;
+        for log in [&vmm.stdout, &vmm.stderr] {
+            let _opened_for_each_word = raw_log::begin(log)?;
+        }
         self.starts += 1;
         if process.script == GuestScript::VmmDies {
             let said = "simulated VMM: could not start: simulated failure";
