@@ -13,7 +13,7 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AuditReport, BundleStatus, CreateVm, DaemonStatus, ImageList, KillVm, LogQuery, LogSource,
-    RestartVm, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats,
+    RestartVm, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -140,6 +140,11 @@ impl Client {
         self.transport.bytes(&format!("{path}?{}", render_query(query))).await
     }
 
+    /// Why a VM is as it is, also one whose creation failed.
+    pub async fn why(&self, reference: &str) -> Result<Why, ClientError> {
+        self.get(&vm_path(reference, "/why")).await
+    }
+
     /// Every image.
     pub async fn images(&self) -> Result<ImageList, ClientError> {
         self.get("/v1/images").await
@@ -190,7 +195,8 @@ fn render_query(query: &LogQuery) -> String {
         LogSource::Vmm => "vmm",
     };
     let tail = query.tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
-    format!("source={source}&follow={}{tail}", query.follow)
+    let previous = if query.previous { "&previous=true" } else { "" };
+    format!("source={source}&follow={}{tail}{previous}", query.follow)
 }
 
 #[cfg(test)]
@@ -206,8 +212,9 @@ mod tests {
 
     #[test]
     fn a_log_query_names_what_was_asked_for() {
-        let query = LogQuery { source: LogSource::Vmm, follow: true, tail: Some(20) };
-        assert_eq!(render_query(&query), "source=vmm&follow=true&tail=20");
+        let query =
+            LogQuery { source: LogSource::Vmm, follow: true, tail: Some(20), previous: true };
+        assert_eq!(render_query(&query), "source=vmm&follow=true&tail=20&previous=true");
         assert_eq!(render_query(&LogQuery::default()), "source=console&follow=false");
     }
 }

@@ -22,7 +22,8 @@
 //! | `POST /v1/vms/{ref}/kill` | [`KillVm`] | events |
 //! | `GET /v1/vms/{ref}/ssh` | | [`SshTarget`] |
 //! | `GET /v1/vms/{ref}/stats` | | [`VmStats`] |
-//! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=` | | `text/plain`, streamed |
+//! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=&previous=` | | `text/plain`, streamed |
+//! | `GET /v1/vms/{ref}/why` | | [`Why`] |
 //! | `GET /v1/images` | | [`ImageList`] |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
@@ -33,10 +34,12 @@ pub mod client;
 mod error;
 mod event;
 mod types;
+mod why;
 
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use types::*;
+pub use why::{BootStage, Finding, LogEnd, LogLine, Why};
 
 /// The version of this API. A client and a daemon with different versions do not talk.
 pub const API_VERSION: u32 = 1;

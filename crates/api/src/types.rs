@@ -212,11 +212,13 @@ pub struct LogQuery {
     pub follow: bool,
     /// Begin this many lines before the end; absent means at the beginning.
     pub tail: Option<u32>,
+    /// Read the log of the boot before the last one.
+    pub previous: bool,
 }
 
 impl Default for LogQuery {
     fn default() -> Self {
-        Self { source: LogSource::Console, follow: false, tail: None }
+        Self { source: LogSource::Console, follow: false, tail: None, previous: false }
     }
 }
 

@@ -4,3 +4,4 @@ pub(crate) mod error;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod vm;
+pub(crate) mod why;

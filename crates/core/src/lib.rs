@@ -18,6 +18,7 @@ pub mod reference;
 pub mod resource;
 pub mod spec;
 pub mod state;
+pub mod telling;
 pub mod unit;
 pub mod vm;
 pub mod vm_name;

@@ -43,6 +43,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(vms::ssh))
         .routes(routes!(vms::stats))
         .routes(routes!(logs::logs))
+        .routes(routes!(logs::why))
         .routes(routes!(bundle::images))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))

@@ -2,7 +2,7 @@
 //!
 //! Each line has `ts` (RFC 3339 in UTC, microseconds), `level`, `target`, `msg`, the fields of the
 //! spans around it, such as `op_id`, and its own fields. When the file has grown to its limit it
-//! becomes `bangerd.log.1`, in place of an older one.
+//! becomes `bangerd.log.1`, that becomes `bangerd.log.2`, and so on; the oldest goes.
 
 use crate::config::LogLevel;
 use jiff::Timestamp;
@@ -25,6 +25,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub const LOG_NAME: &str = "bangerd.log";
 /// How large the log may get before it is put aside.
 const LIMIT: u64 = 10 << 20;
+/// How many older logs are kept.
+const OLDER: u32 = 4;
 
 /// Why there can be no log.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +92,8 @@ impl Log {
     fn write(&self, line: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.size >= self.limit {
-            let aside = self.path.with_extension("log.1");
-            if std::fs::rename(&self.path, aside).is_ok()
+            // One that cannot be moved goes on growing, which is better than no log.
+            if self.put_aside().is_ok()
                 && let Ok(new) = Open::at(&self.path)
             {
                 *open = new;
@@ -100,6 +102,17 @@ impl Log {
         if open.file.write_all(line).is_ok() {
             open.size += u64::try_from(line.len()).expect("a line is short");
         }
+    }
+
+    fn put_aside(&self) -> io::Result<()> {
+        let older = |number: u32| self.path.with_extension(format!("log.{number}"));
+        for number in (1..OLDER).rev() {
+            match std::fs::rename(older(number), older(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        std::fs::rename(&self.path, older(1))
     }
 }
 
@@ -295,10 +308,16 @@ mod tests {
         let path = dir.path().join(LOG_NAME);
         std::fs::write(&path, "older\n").unwrap();
         let log = Log::open(&path, 6).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         log.write(b"first\n");
         log.write(b"second\n");
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(&path), "second\n");
-        assert_eq!(read(&dir.path().join("bangerd.log.1")), "first\n");
+        assert_eq!(read(LOG_NAME), "second\n");
+        assert_eq!(read("bangerd.log.1"), "first\n");
+        assert_eq!(read("bangerd.log.2"), "older\n");
+        for number in 0..9 {
+            log.write(format!("line {number}\n").as_bytes());
+        }
+        assert_eq!((read(LOG_NAME), read("bangerd.log.4")), ("line 8\n".into(), "line 4\n".into()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
     }
 }

@@ -1,9 +1,14 @@
 //! What the engine shows, as it is on the wire.
 
-use banger_api::{AuditReport, ImageView, SshTarget, Timing, Vm, VmStats};
+use banger_api::{
+    AuditReport, BootStage, Finding, ImageView, LogEnd, LogLine, LogSource, SshTarget, Timing, Vm,
+    VmStats, Why,
+};
+use banger_core::guest::StageDetail;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
 use banger_core::resource::Observed;
+use banger_core::telling::{self, Voice};
 use banger_core::vm::UnixMillis;
 use banger_engine::{Outcome, SshAccess, Usage, VmView};
 use jiff::Timestamp;
@@ -31,6 +36,46 @@ pub fn vm(view: VmView) -> Vm {
         console_log: paths.console_log,
         vmm_log: paths.vmm_log,
     }
+}
+
+/// Why a VM is as it is.
+pub fn why(why: banger_engine::Why) -> Why {
+    Why {
+        name: why.name,
+        id: why.id,
+        vm: why.view.map(vm),
+        last_error: why.last_error,
+        failed_at: why.failed_at.map(time),
+        stages: why.stages.into_iter().map(boot_stage).collect(),
+        findings: why.findings.into_iter().map(finding).collect(),
+        console: log_end(why.console),
+        vmm: log_end(why.vmm),
+    }
+}
+
+fn boot_stage(reached: telling::BootStage) -> BootStage {
+    let telling::BootStage { stage, took_ms, detail } = reached;
+    let StageDetail { uptime_ms, version: _, warning, during, error } = detail;
+    BootStage { stage, at_ms: uptime_ms, took_ms, warning, during, error }
+}
+
+fn finding(found: banger_engine::Finding) -> Finding {
+    Finding {
+        telling: found.telling,
+        source: match found.voice {
+            Voice::Guest => LogSource::Console,
+            Voice::Vmm => LogSource::Vmm,
+        },
+        line: found.line,
+        count: found.count,
+        meaning: found.telling.meaning().to_owned(),
+        hint: found.telling.remedy().to_owned(),
+    }
+}
+
+fn log_end(end: banger_engine::LogEnd) -> LogEnd {
+    let line = |line: banger_engine::LogLine| LogLine { text: line.text, telling: line.telling };
+    LogEnd { path: end.path, lines: end.lines.into_iter().map(line).collect() }
 }
 
 /// What an ssh client needs.

@@ -6,7 +6,7 @@ use crate::executor::{SetupError, blocking};
 use crate::images::{inventory, rootfs_size};
 use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
-use crate::postmortem::keep_log;
+use crate::postmortem;
 use crate::task::VmTask;
 use banger_core::error::chain;
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
@@ -175,7 +175,7 @@ impl VmTask {
     ) -> EngineError {
         let Progress { plan, mut added, undo: mut left } = progress;
         if added.iter().any(|key| key.role() == Role::VmDir) {
-            keep_log(&self.shared.settings.layout, &self.current(), &mut error);
+            postmortem::keep(&self.shared.settings.layout, &self.current(), &mut error);
         } else {
             // A guest that got as far as to run may have grown into a disk that this start added.
             added.retain(|key| !key.role().persists());

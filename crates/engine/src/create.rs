@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::images;
 use crate::keys::host_key;
 use crate::operation::{Finished, Reporter};
-use crate::postmortem::keep_log;
+use crate::postmortem;
 use crate::ready::wait_ready;
 use crate::shared::{Shared, entropy, now};
 use crate::store::Insert;
@@ -59,7 +59,7 @@ async fn discard(
     mut error: EngineError,
     report: &mut Reporter,
 ) -> EngineError {
-    keep_log(&shared.settings.layout, &handle.view(), &mut error);
+    postmortem::keep(&shared.settings.layout, &handle.view(), &mut error);
     match handle.ask(Work::Delete, Reporter::new(report.id.clone()).0).await {
         Ok((_, Ok(_))) => {}
         Ok((undo, Err(why))) => {

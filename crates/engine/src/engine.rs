@@ -1,6 +1,7 @@
 //! The engine as the daemon sees it.
 
 use crate::error::EngineError;
+use crate::executor::blocking;
 use crate::keys::{Keys, host_key_alias};
 use crate::operation::{Closer, Finished, Operation, Reporter};
 use crate::reach::SSH_PORT;
@@ -12,6 +13,7 @@ use crate::store::Store;
 use crate::task::{VmHandle, Work};
 use crate::usage::usage;
 use crate::view::{SshAccess, Usage, VmView};
+use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
 use banger_core::image::Image;
@@ -132,6 +134,12 @@ impl Engine {
     pub async fn usage(&self, reference: &str) -> Result<Usage, EngineError> {
         let view = self.view(reference)?;
         usage(&self.shared, view).await
+    }
+
+    /// What is known about why a VM is as it is, also about one whose creation failed.
+    pub async fn why(&self, reference: &str) -> Result<Why, EngineError> {
+        let (shared, reference) = (Arc::clone(&self.shared), reference.to_owned());
+        blocking(move || why(&shared, &reference)).await
     }
 
     /// What an ssh client needs.

@@ -346,22 +346,30 @@ impl Explain for EngineError {
             Self::Damaged { what, .. } => {
                 vec![format!("put back a copy of `state.db` from before `{what}` was damaged")]
             }
-            Self::Setup { source, .. } => source.hints(),
+            Self::Setup { name, source } => {
+                let mut hints = source.hints();
+                hints.extend(source.log_path().map(|_vmm_ran| see_why(name)));
+                hints
+            }
             Self::TearDown { source, .. } => {
                 let mut hints = source.hints();
                 hints.push("the daemon tries again at its next start".to_owned());
                 hints
             }
             Self::Network { source } | Self::Host(source) => source.hints(),
-            Self::Vmm { source, tail, .. } => {
+            Self::Vmm { name, source, tail, .. } => {
                 let mut hints = source.hints();
                 hints.extend(said("the VMM", tail));
+                hints.push(see_why(name));
                 hints
             }
-            Self::GuestFailed { tail, .. } => said("the console", tail).into_iter().collect(),
+            Self::GuestFailed { name, tail, .. } => {
+                said("the console", tail).into_iter().chain([see_why(name)]).collect()
+            }
             Self::NotReady { name, .. } => vec![
                 format!("`banger vm logs -f {name}` shows what it is doing"),
                 "`--timeout` gives it longer".to_owned(),
+                see_why(name),
             ],
             Self::DiskLost { name, .. } => {
                 vec![format!("put the file back, or delete the VM: `banger vm delete {name}`")]
@@ -385,6 +393,10 @@ fn wrong_state_hints(name: &VmName, state: VmState) -> Vec<String> {
         VmState::Created | VmState::Stopped => vec![format!("`banger vm start {name}` starts it")],
         _ => Vec::new(),
     }
+}
+
+fn see_why(name: &VmName) -> String {
+    format!("`banger vm logs --why {name}` puts together what is known")
 }
 
 fn said(who: &str, tail: &[String]) -> Option<String> {

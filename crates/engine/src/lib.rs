@@ -34,6 +34,7 @@ mod store;
 mod task;
 mod usage;
 mod view;
+mod why;
 
 pub use engine::{Engine, NewVm, StartOptions};
 pub use error::{EngineError, LeftBehind, OperationError};
@@ -41,3 +42,4 @@ pub use operation::{Operation, Outcome, Phase, Progress};
 pub use reach::{Reach, TcpReach};
 pub use settings::{Images, Ports, Settings};
 pub use view::{LastEnd, SshAccess, Usage, VmView};
+pub use why::{Finding, LogEnd, LogLine, Why};

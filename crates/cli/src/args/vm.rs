@@ -29,6 +29,13 @@ Examples:
 
 The exit code is the command's own; 255 means that ssh itself failed.";
 
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  banger vm logs -f otter        the console, and on with it
+  banger vm logs --why otter     why it failed, also after a create that left no VM
+
+Of a boot that writes much, the first 256 KiB and the last 1 MiB are kept.";
+
 const SET_EXAMPLES: &str = "\
 Examples:
   banger vm set otter --memory 4G --vcpu 4
@@ -65,7 +72,8 @@ pub(crate) enum VmVerb {
     /// Change what VMs are given
     #[command(after_help = SET_EXAMPLES)]
     Set(SetArgs),
-    /// Print what a guest wrote to its console
+    /// Print what a guest wrote to its console, or why it failed
+    #[command(after_help = LOGS_EXAMPLES)]
     Logs(LogsArgs),
     /// Show what VMs use
     Stats(StatsArgs),
@@ -346,6 +354,12 @@ pub(crate) struct LogsArgs {
     /// Begin N lines before the end [default: at the beginning]
     #[arg(long, short = 'n', value_name = "N")]
     lines: Option<u32>,
+    /// Print the log of the boot before the last one
+    #[arg(long, short, conflicts_with = "follow")]
+    previous: bool,
+    /// Put together why the VM is as it is: state, last error, stages of the boot, telling lines
+    #[arg(long, conflicts_with_all = ["follow", "vmm", "lines", "previous"])]
+    pub(crate) why: bool,
 }
 
 impl LogsArgs {
@@ -354,6 +368,7 @@ impl LogsArgs {
             source: if self.vmm { LogSource::Vmm } else { LogSource::Console },
             follow: self.follow,
             tail: self.lines,
+            previous: self.previous,
         }
     }
 }

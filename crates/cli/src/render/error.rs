@@ -40,7 +40,7 @@ fn line(style: Style, label: &str, text: &str) -> String {
 
 /// Makes control characters visible: an error may quote a guest's console, which must not be able
 /// to steer the reader's terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

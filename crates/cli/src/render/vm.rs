@@ -56,7 +56,7 @@ pub(crate) fn show(vm: &Vm) -> String {
 }
 
 /// An error that may quote several lines, in one.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     printable(text).split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
 }
 

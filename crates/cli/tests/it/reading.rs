@@ -173,6 +173,55 @@ fn the_daemons_status_names_the_source_of_each_setting() {
 }
 
 #[test]
+fn why_puts_the_telling_lines_first_and_marks_them() {
+    let panic = "[ 1.02] Kernel panic - not syncing: VFS: Unable to mount root fs";
+    let mut stopped = vm("otter", "stopped", "none");
+    stopped["last_error"] = json!("the guest kernel panicked: VFS: Unable to mount root fs");
+    let why = json!({
+        "name": "otter", "id": "0f5k2m9q", "vm": stopped,
+        "last_error": "the guest kernel panicked: VFS: Unable to mount root fs",
+        "stages": [
+            { "stage": "start", "at_ms": 240, "took_ms": 240 },
+            { "stage": "root", "at_ms": 1420, "took_ms": 1180, "warning": "it does not grow" },
+            { "stage": "failed", "at_ms": 1500, "took_ms": 80, "during": "identity", "error": "no room" },
+        ],
+        "findings": [{ "telling": "no_root_device", "source": "console", "line": panic, "count": 2,
+            "meaning": "the kernel found no root file system", "hint": "use another" }],
+        "console": { "path": "/s/console.log", "lines": [
+            { "text": "[ 0.00] Linux version 6.1" }, { "text": panic, "telling": "no_root_device" },
+        ] },
+        "vmm": { "path": "/s/vmm.log", "lines": [] },
+    });
+    let fake = Fake::new().get("/v1/vms/otter/why", why).serve();
+    assert_snapshot!(banger(&fake, &["vm", "logs", "--why", "otter"]), @r"
+    exit: 0
+    --- stdout
+    otter: stopped, readiness none
+    last error: the guest kernel panicked: VFS: Unable to mount root fs
+
+    what tells why
+      the kernel found no root file system (console, 2 times)
+        [ 1.02] Kernel panic - not syncing: VFS: Unable to mount root fs
+        hint: use another
+
+    stages of the last boot
+      start         240 ms  +240 ms
+      root           1.4 s  +1.1 s     it does not grow
+      failed         1.5 s  +80 ms     during identity: no room
+
+    the end of what the console said (/s/console.log)
+      [ 0.00] Linux version 6.1
+    > [ 1.02] Kernel panic - not syncing: VFS: Unable to mount root fs
+
+    the VMM said nothing (/s/vmm.log)
+    --- stderr
+    ");
+    assert!(
+        banger(&fake, &["--json", "vm", "logs", "--why", "otter"]).contains("\"took_ms\": 1180")
+    );
+}
+
+#[test]
 fn doctor_fails_on_a_leak_and_names_it() {
     let leaked = json!({ "key": "vm/0f5k2m9q/tap", "object": "bgabcdetap" });
     let audit = json!({

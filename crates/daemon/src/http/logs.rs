@@ -1,14 +1,17 @@
-//! The route that streams a VM's logs.
+//! The routes that stream a VM's logs, and tell what is in them.
 
 use super::extract::{Queried, Reference};
 use super::tail::{Read, Tail};
 use crate::problem::{self, Problem};
 use crate::state::AppState;
+use crate::view;
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use banger_api::{ErrorBody, LogQuery, LogSource};
+use banger_api::{ErrorBody, LogQuery, LogSource, Why};
+use banger_core::names::log_before;
 use futures_util::stream;
 use std::io;
 use std::time::Duration;
@@ -23,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
         LogQuery,
     ),
     responses(
-        (status = 200, description = "The text as it is in the file", body = String,
+        (status = 200, description = "The text as it is in the file, with a line for what was cut out", body = String,
             content_type = "text/plain"),
         (status = "default", description = "An error", body = ErrorBody),
     ))]
@@ -37,12 +40,27 @@ pub(super) async fn logs(
         LogSource::Console => view.paths.console_log,
         LogSource::Vmm => view.paths.vmm_log,
     };
+    let path = if query.previous { log_before(&path) } else { path };
     let opened = tokio::task::spawn_blocking(move || Tail::open(path, query.tail)).await;
     let tail = opened.map_err(|error| problem::internal(&error))?;
     let tail = tail.map_err(|source| Problem::from(file_error(source)))?;
     let follow = query.follow.then(|| Follow { state, vm: view.vm.id.to_string() });
     let body = Body::from_stream(stream::try_unfold((tail, follow, More::Yes), next));
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+}
+
+/// Why a VM is as it is, also one whose creation failed
+#[utoipa::path(get, path = "/v1/vms/{ref}/why", operation_id = "vm_why",
+    params(("ref" = String, Path, description = "A name or id, or a prefix of either; the whole name or id where nothing is left of the VM")),
+    responses(
+        (status = 200, description = "What is known", body = Why),
+        (status = "default", description = "An error", body = ErrorBody),
+    ))]
+pub(super) async fn why(
+    State(state): State<AppState>,
+    Reference(reference): Reference,
+) -> Result<Json<Why>, Problem> {
+    Ok(Json(view::why(state.engine.why(&reference).await?)))
 }
 
 fn file_error((path, source): (std::path::PathBuf, io::Error)) -> banger_engine::EngineError {

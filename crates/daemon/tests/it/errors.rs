@@ -90,7 +90,7 @@ async fn a_wrong_route_reference_or_query_is_refused_in_words() {
 
     GET /v1/vms/otter/logs?lines=5
       400 invalid_request: cannot read the query of the URL
-      caused by: lines: unknown field `lines`, expected one of `source`, `follow`, `tail`
+      caused by: lines: unknown field `lines`, expected one of `source`, `follow`, `tail`, `previous`
       hint: `/openapi.json` describes every parameter
 
     POST /v1/bundle/build

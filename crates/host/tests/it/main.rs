@@ -5,6 +5,7 @@
 
 mod host_disk;
 mod host_net;
+mod host_output;
 mod host_process;
 mod host_snapshot;
 mod host_traffic;

@@ -33,6 +33,11 @@ fn a_guest_that_panics_says_so() {
     failed.code(1).says("the guest kernel panicked: ");
     assert_eq!(site.text("heron", "state"), "stopped");
     assert!(site.text("heron", "last_error").contains("panicked"), "{}", site.vm("heron"));
+    failed.says("hint: `banger vm logs --why heron` ");
+    for vm in ["heron", "otter"] {
+        let why = site.banger(&["vm", "logs", "--why", vm]);
+        why.code(0).shows("there is no init that can be started (console").shows("> [");
+    }
     site.assert_quiet();
     site.banger(&["vm", "delete", "heron"]).ok();
     site.finish();

@@ -11,6 +11,7 @@ mod deaths;
 mod leaks;
 mod life;
 mod neighbours;
+mod output;
 mod refusals;
 mod run;
 mod sizes;
