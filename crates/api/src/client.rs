@@ -12,8 +12,9 @@ pub use error::ClientError;
 pub use stream::{EventStream, LogStream};
 
 use crate::{
-    AuditReport, BundleStatus, CreateVm, DaemonStatus, ImageList, KillVm, LogQuery, LogSource,
-    RestartVm, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    AuditReport, BundleStatus, CreateVm, DaemonStatus, ImageList, KillVm, LogLevelStatus, LogQuery,
+    LogSource, RestartVm, SetLogLevel, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats,
+    Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -21,6 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use transport::Transport;
+
+/// The endpoint of the log's level.
+const LOG_LEVEL: &str = "/v1/daemon/log-level";
 
 /// A client of the daemon at one socket. It holds no connection; a daemon may come and go.
 #[derive(Debug, Clone)]
@@ -52,6 +56,17 @@ impl Client {
     /// Asks the daemon to end; VMs go on. It may still be ending when this returns.
     pub async fn stop_daemon(&self) -> Result<(), ClientError> {
         self.transport.accepted(Method::POST, "/v1/daemon/stop").await
+    }
+
+    /// The level of the daemon's log.
+    pub async fn log_level(&self) -> Result<LogLevelStatus, ClientError> {
+        self.get(LOG_LEVEL).await
+    }
+
+    /// Changes the level of the daemon's log.
+    pub async fn set_log_level(&self, change: SetLogLevel) -> Result<LogLevelStatus, ClientError> {
+        let body = serde_json::to_vec(&change).expect("a request is plain data");
+        self.transport.document(Method::PUT, LOG_LEVEL, Some(body)).await
     }
 
     /// How ledger and host differ.
@@ -161,7 +176,7 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.transport.document(path).await
+        self.transport.document(Method::GET, path, None).await
     }
 
     async fn operation<T: Serialize>(

@@ -10,6 +10,8 @@
 //! | `GET /v1/version` | | [`Version`] |
 //! | `GET /v1/daemon` | | [`DaemonStatus`] |
 //! | `POST /v1/daemon/stop` | | 202; the daemon ends, VMs go on |
+//! | `GET /v1/daemon/log-level` | | [`LogLevelStatus`] |
+//! | `PUT /v1/daemon/log-level` | [`SetLogLevel`] | [`LogLevelStatus`] |
 //! | `GET /v1/audit` | | [`AuditReport`] |
 //! | `GET /v1/vms` | | [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] | events |
@@ -33,11 +35,13 @@ pub mod build;
 pub mod client;
 mod error;
 mod event;
+mod log;
 mod types;
 mod why;
 
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
+pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};
 pub use types::*;
 pub use why::{BootStage, Finding, LogEnd, LogLine, Why};
 

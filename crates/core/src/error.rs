@@ -132,6 +132,13 @@ pub trait Explain: std::error::Error {
     }
 }
 
+/// An error as a field of a log line, where its causes become fields too.
+pub fn fault<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    error
+}
+
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

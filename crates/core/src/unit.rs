@@ -133,6 +133,11 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A duration in milliseconds with three decimals, for the field `elapsed_ms` of a log line.
+pub fn elapsed_ms(elapsed: std::time::Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// A number of 512-byte sectors, the unit of device-mapper tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

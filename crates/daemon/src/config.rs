@@ -11,10 +11,11 @@ mod key;
 mod source;
 mod value;
 
+pub use banger_api::LogLevel;
 pub use error::{ConfigError, ValueError};
 pub use key::Key;
 pub use source::{Origin, Source};
-pub use value::{DnsListen, LogLevel, Nameservers, OverlaySetting, VmmSetting};
+pub use value::{DnsListen, Nameservers, OverlaySetting, VmmSetting};
 
 use banger_api::Setting;
 use banger_core::net::Subnet;

@@ -33,6 +33,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(daemon::version))
         .routes(routes!(daemon::status))
         .routes(routes!(daemon::stop))
+        .routes(routes!(daemon::log_level, daemon::set_log_level))
         .routes(routes!(daemon::audit))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::set, vms::delete))

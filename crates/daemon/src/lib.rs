@@ -14,6 +14,7 @@ pub mod config;
 pub mod dns;
 pub mod http;
 pub mod lock;
+pub mod log_level;
 pub mod logging;
 pub mod problem;
 pub mod requirement;

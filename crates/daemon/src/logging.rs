@@ -1,15 +1,16 @@
 //! The daemon's log: one JSON object a line, in a file of bounded size.
 //!
-//! Each line has `ts` (RFC 3339 in UTC, microseconds), `level`, `target`, `msg`, the fields of the
-//! spans around it, such as `op_id`, and its own fields. When the file has grown to its limit it
+//! Each line has `ts` (RFC 3339 in UTC, microseconds), `level`, `msg`, `target`, the fields of the
+//! spans around it, and its own fields: `op_id`, `vm_id`, `vm_name` and `image` say whom it
+//! concerns, `stage` and `elapsed_ms` what took how long, `error` and `causes` what failed and why. When the file has grown to its limit it
 //! becomes `bangerd.log.1`, that becomes `bangerd.log.2`, and so on; the oldest goes.
 
 use crate::config::LogLevel;
 use jiff::Timestamp;
 use serde_json::Value;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +19,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The name of the log in the state directory.
@@ -39,25 +41,29 @@ pub struct LogError {
     pub source: io::Error,
 }
 
+/// What the filter is changed with while the daemon runs.
+pub type FilterHandle = reload::Handle<Targets, Registry>;
+
 /// Sends everything that the process logs to the file, and panics too.
 ///
 /// # Panics
 ///
 /// When called a second time: a mistake in the program.
-pub fn init(path: &Path, level: LogLevel) -> Result<(), LogError> {
+pub fn init(path: &Path, level: LogLevel) -> Result<FilterHandle, LogError> {
     let log =
         Log::open(path, LIMIT).map_err(|source| LogError { path: path.to_owned(), source })?;
-    tracing_subscriber::registry().with(JsonLayer { log }.with_filter(filter(level))).init();
+    let (filter, handle) = reload::Layer::new(filter(level));
+    tracing_subscriber::registry().with(JsonLayer { log }.with_filter(filter)).init();
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!("{panic}");
         default(panic);
     }));
-    Ok(())
+    Ok(handle)
 }
 
 /// banger's own crates at the level that is set; others at most at `warn`.
-fn filter(level: LogLevel) -> Targets {
+pub(crate) fn filter(level: LogLevel) -> Targets {
     let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -145,18 +151,25 @@ impl Visit for Fields {
         self.put(field, value);
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
+        self.put(field, value.to_string());
+        let mut causes = Vec::new();
         let mut cause = value.source();
         while let Some(error) = cause {
-            write!(text, ": {error}").expect("a string takes all text");
+            causes.push(Value::from(error.to_string()));
             cause = error.source();
         }
-        self.put(field, text);
+        if !causes.is_empty() {
+            self.0.push(("causes".to_owned(), causes.into()));
+        }
     }
 }
 
@@ -195,14 +208,18 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLayer {
         let now = Timestamp::now();
         line.put("ts", format!("{now:.6}"));
         line.put("level", level_word(*event.metadata().level()));
+        // The message comes before what is around it, for a reader of the raw file.
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if let Some((_, message)) = fields.0.iter().find(|(name, _)| name == "msg") {
+            line.put("msg", message.clone());
+        }
         line.put("target", event.metadata().target());
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(fields) = span.extensions().get::<Fields>() {
                 line.put_all(fields);
             }
         }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
         line.put_all(&fields);
         self.log.write(line.render().as_bytes());
     }
@@ -283,7 +300,8 @@ mod tests {
                 "op_id": "0123456789",
                 "vm": "otter",
                 "count": 3,
-                "error": "could not open the log `/x`: it is on fire",
+                "error": "could not open the log `/x`",
+                "causes": ["it is on fire"],
                 "ok": true,
                 "msg": "it \"went\" on",
             })

@@ -11,6 +11,7 @@ use crate::choose::{self, Programs};
 use crate::config::{Config, ConfigError, Nameservers, Source};
 use crate::dns::Dns;
 use crate::lock::InstanceLock;
+use crate::log_level::LogControl;
 use crate::logging::{self, LOG_NAME};
 use crate::requirement::{self, Requirement};
 use crate::resolver;
@@ -79,7 +80,8 @@ impl Daemon {
         let lock = InstanceLock::acquire(&dirs.state_dir)?;
         check_kind(&dirs.state_dir, options.sim.is_some())?;
         let log_file = dirs.state_dir.join(LOG_NAME);
-        logging::init(&log_file, config.log_level)?;
+        let filter = logging::init(&log_file, config.log_level)?;
+        let log = LogControl::new(config.log_level, Some(filter));
         let version = build::this_program();
         tracing::info!(
             pid = std::process::id(),
@@ -120,7 +122,7 @@ impl Daemon {
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), config.dns_lifetimes);
         let (dns, answering) = Dns::start(config.dns_listen, authority, ending.clone()).await;
-        let state = AppState { engine, dns, about: Arc::new(about), ending };
+        let state = AppState { engine, dns, about: Arc::new(about), log, ending };
         Ok(Self { state, listener, answering, _socket: socket, _lock: lock })
     }
 

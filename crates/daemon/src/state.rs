@@ -1,6 +1,7 @@
 //! What every request handler has at hand.
 
 use crate::dns::Dns;
+use crate::log_level::LogControl;
 use crate::requirement::Requirement;
 use banger_api::{Choice, Setting, Version};
 use banger_core::id::InstanceId;
@@ -18,6 +19,8 @@ pub struct AppState {
     pub dns: Dns,
     /// What the daemon knows about itself.
     pub about: Arc<About>,
+    /// Changes the log's level.
+    pub log: Arc<LogControl>,
     /// Cancelled when the daemon is to end.
     pub ending: CancellationToken,
 }

@@ -8,7 +8,7 @@ use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem;
 use crate::task::VmTask;
-use banger_core::error::chain;
+use banger_core::error::{chain, fault};
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
 use banger_core::plan::{StartFacts, member, plan_start, plan_stop, root_disk};
 use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
@@ -187,7 +187,7 @@ impl VmTask {
         let after = if left.is_empty() { before } else { VmState::Error };
         report.leave_behind(left);
         if let Err(error) = self.enter(after) {
-            tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
+            tracing::error!(op_id = %report.id, error = fault(&error), "the state was not saved");
         }
         error
     }

@@ -1,6 +1,6 @@
 //! Making a VM: its record and identity first, then its first boot.
 
-use crate::engine::{Answer, Gone, NewVm};
+use crate::engine::{Answer, Gone, NewVm, name_in_log};
 use crate::error::EngineError;
 use crate::images;
 use crate::keys::host_key;
@@ -10,7 +10,7 @@ use crate::ready::wait_ready;
 use crate::shared::{Shared, entropy, now};
 use crate::store::Insert;
 use crate::task::{VmHandle, VmTask, Work};
-use banger_core::error::chain;
+use banger_core::error::{chain, fault};
 use banger_core::id::VmId;
 use banger_core::net::{GuestIp, MacAddr};
 use banger_core::state::VmState;
@@ -63,7 +63,7 @@ async fn discard(
     match handle.ask(Work::Delete, Reporter::new(report.id.clone()).0).await {
         Ok((_, Ok(_))) => {}
         Ok((undo, Err(why))) => {
-            tracing::error!(error = chain(&why), "the undo of a create failed");
+            tracing::error!(error = fault(&why), "the undo of a create failed");
             report.note(format!("the undo is not complete: {}", chain(&why)));
             report.leave_behind(undo.into_left());
         }
@@ -108,7 +108,8 @@ fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> 
     if let Insert::Conflict = shared.store.insert_vm(&vm)? {
         return Err(EngineError::NameTaken { name: vm.name });
     }
-    tracing::info!(vm_id = %vm.id, vm_name = %vm.name, ip = %vm.identity.ip, "created");
+    name_in_log(&vm);
+    tracing::info!(ip = %vm.identity.ip, "created");
     let id = vm.id.clone();
     let handle = VmTask::spawn(shared, vm, None);
     vms.insert(id, handle.clone());

@@ -16,19 +16,23 @@ use crate::view::{SshAccess, Usage, VmView};
 use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
+use banger_core::error::fault;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
 use banger_core::resource::{Observed, Resource, ResourceKey};
 use banger_core::spec::SpecChange;
 use banger_core::state::Readiness;
+use banger_core::unit::elapsed_ms;
+use banger_core::vm::Vm;
 use banger_core::vm_name::{ImageName, VmName};
 use banger_host::Signal;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 /// A VM to be made.
 #[derive(Debug, Clone, Default)]
@@ -198,7 +202,10 @@ impl Engine {
         work: Work,
     ) -> Result<Operation, EngineError> {
         let handle = self.shared.find(reference)?;
-        Ok(self.operate(what, move |report| async move { handle.ask(work, report).await }))
+        Ok(self.operate(what, move |report| async move {
+            name_in_log(&handle.view().vm);
+            handle.ask(work, report).await
+        }))
     }
 
     fn boot(
@@ -210,6 +217,7 @@ impl Engine {
     ) -> Result<Operation, EngineError> {
         let handle = self.shared.find(reference)?;
         Ok(self.operate(what, move |report| async move {
+            name_in_log(&handle.view().vm);
             let (mut report, result) = handle.ask(work, report).await?;
             let result = match result {
                 Ok(started) => wait_ready(&handle, options, started.changed, &mut report).await,
@@ -228,10 +236,21 @@ impl Engine {
         let (report, operation) = Reporter::new(id.clone());
         let closer = report.closer();
         let answer = work(report);
-        let span = tracing::info_span!("operation", op_id = %id, what);
+        // Whom it concerns is known to a create only later.
+        let span = tracing::info_span!(
+            "operation", op_id = %id, what, vm_id = Empty, vm_name = Empty, image = Empty
+        );
         self.shared.tasks.spawn(conclude(what, answer, closer).instrument(span));
         operation
     }
+}
+
+/// Puts the VM into every log line of the operation under way.
+pub(crate) fn name_in_log(vm: &Vm) {
+    let span = tracing::Span::current();
+    span.record("vm_id", vm.id.as_str());
+    span.record("vm_name", vm.name.as_str());
+    span.record("image", vm.image.name.as_str());
 }
 
 /// An operation's result with the reporter to give it to. `Err` means that the VM's task went away
@@ -244,14 +263,20 @@ pub(crate) struct Gone;
 
 async fn conclude(what: &'static str, answer: impl Future<Output = Answer>, closer: Closer) {
     tracing::info!("{what} begins");
-    let (finish, error): (Box<dyn FnOnce(_) + Send>, _) = match answer.await {
+    let since = Instant::now();
+    let (finish, error, stage): (Box<dyn FnOnce(_) + Send>, _, _) = match answer.await {
         Ok((report, Ok(finished))) => {
-            tracing::info!(changed = finished.changed, "{what} is done");
+            let elapsed_ms = elapsed_ms(since.elapsed());
+            tracing::info!(changed = finished.changed, elapsed_ms, "{what} is done");
             return report.finish(finished);
         }
-        Ok((report, Err(error))) => (Box::new(move |error| report.fail(error)), error),
-        Err(Gone) => (Box::new(move |error| closer.fail(error)), EngineError::Gone),
+        Ok((report, Err(error))) => {
+            let stage = report.stage();
+            (Box::new(move |error| report.fail(error)), error, stage)
+        }
+        Err(Gone) => (Box::new(move |error| closer.fail(error)), EngineError::Gone, None),
     };
-    tracing::error!(error = &error as &dyn std::error::Error, "{what} failed");
+    let elapsed_ms = elapsed_ms(since.elapsed());
+    tracing::error!(error = fault(&error), stage, elapsed_ms, "{what} failed");
     finish(error);
 }

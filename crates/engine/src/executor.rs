@@ -6,9 +6,10 @@
 
 use crate::error::{EngineError, LeftBehind};
 use crate::store::Store;
-use banger_core::error::chain;
+use banger_core::error::fault;
 use banger_core::id::OpId;
 use banger_core::resource::{Resource, ResourceKey};
+use banger_core::unit::elapsed_ms;
 use banger_host::{Change, Host, HostError};
 use std::sync::Arc;
 use std::time::Instant;
@@ -113,7 +114,7 @@ impl Executor {
         // A row without its object names what may be there, and harms nobody; the next daemon
         // start strikes it.
         if let Err(error) = self.store.strike(&gone) {
-            tracing::error!(op_id = %op, error = chain(&error), "rows of removed objects remain");
+            tracing::error!(op_id = %op, error = fault(&error), "rows of removed objects remain");
         }
         left
     }
@@ -140,15 +141,15 @@ fn log(
     result: &Result<Change, HostError>,
     since: Instant,
 ) {
-    let elapsed_us = since.elapsed().as_micros();
+    let elapsed_ms = elapsed_ms(since.elapsed());
     let (key, object) = (resource.key(), resource.object());
     match result {
         Ok(change) => {
-            tracing::debug!(op_id = %op, %key, object, ?change, elapsed_us, "{verb}");
+            tracing::debug!(op_id = %op, %key, object, ?change, elapsed_ms, "{verb}");
         }
         Err(error) => {
-            let error = chain(error);
-            tracing::debug!(op_id = %op, %key, object, error, elapsed_us, "{verb} failed");
+            let error = fault(error);
+            tracing::debug!(op_id = %op, %key, object, error, elapsed_ms, "{verb} failed");
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::console::Console;
 use crate::executor::blocking;
 use crate::reach::Reach;
-use banger_core::error::chain;
+use banger_core::error::fault;
 use banger_core::net::GuestIp;
 use banger_core::resource::VmmProcess;
 use banger_core::state::Readiness;
@@ -135,7 +135,7 @@ async fn keep_bounded(processes: Arc<dyn Processes>, vmm: VmmProcess) -> Infalli
     loop {
         let (processes, subject) = (Arc::clone(&processes), vmm.clone());
         if let Err(error) = blocking(move || processes.bound_output(&subject)).await {
-            tracing::warn!(vm_id = %vmm.vm, error = chain(&error), "the VM's logs may grow without bound");
+            tracing::warn!(vm_id = %vmm.vm, error = fault(&error), "the VM's logs may grow without bound");
             return std::future::pending().await;
         }
         changes.next().await;

@@ -2,7 +2,7 @@
 
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{Executor, SetupError};
-use banger_core::error::chain;
+use banger_core::error::fault;
 use banger_core::id::{OpId, VmId};
 use banger_core::names::Layout;
 use banger_core::plan::{BridgeSpec, NetworkPlan, plan_network};
@@ -64,7 +64,7 @@ impl Network {
                         error: source,
                     }],
                     Err(SetupError::Ledger(error)) => {
-                        tracing::error!(op_id = %op, error = chain(&error), "no row for the network");
+                        tracing::error!(op_id = %op, error = fault(&error), "no row for the network");
                         Vec::new()
                     }
                     Ok(_) | Err(SetupError::Cancelled { .. }) => Vec::new(),

@@ -3,6 +3,7 @@
 use crate::error::{EngineError, LeftBehind, OperationError};
 use crate::view::VmView;
 use banger_core::id::OpId;
+use banger_core::unit::elapsed_ms;
 use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -102,6 +103,8 @@ pub(crate) struct Reporter {
     timings: Vec<(Phase, Duration)>,
     notes: Vec<String>,
     left: Vec<LeftBehind>,
+    /// The phase that is under way.
+    stage: Option<Phase>,
 }
 
 impl Reporter {
@@ -109,7 +112,7 @@ impl Reporter {
     pub(crate) fn new(id: OpId) -> (Self, Operation) {
         let (sender, progress) = mpsc::unbounded_channel();
         let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
-        let reporter = Self { id: id.clone(), sender, timings, notes, left };
+        let reporter = Self { id: id.clone(), sender, timings, notes, left, stage: None };
         (reporter, Operation { id, progress })
     }
 
@@ -121,7 +124,9 @@ impl Reporter {
     }
 
     /// Begins a phase.
-    pub(crate) fn begin(&self, phase: Phase) -> Running {
+    pub(crate) fn begin(&mut self, phase: Phase) -> Running {
+        tracing::debug!(op_id = %self.id, stage = %phase, "stage begins");
+        self.stage = Some(phase.clone());
         self.send(Progress::Begin(phase.clone()));
         Running { phase, since: Instant::now() }
     }
@@ -129,6 +134,9 @@ impl Reporter {
     /// Ends a phase that went well.
     pub(crate) fn end(&mut self, running: Running) {
         let elapsed = running.since.elapsed();
+        let elapsed_ms = elapsed_ms(elapsed);
+        tracing::info!(op_id = %self.id, stage = %running.phase, elapsed_ms, "stage is done");
+        self.stage = None;
         self.timings.push((running.phase.clone(), elapsed));
         self.send(Progress::End(running.phase, elapsed));
     }
@@ -137,6 +145,11 @@ impl Reporter {
     pub(crate) fn note(&mut self, note: String) {
         self.notes.push(note.clone());
         self.send(Progress::Note(note));
+    }
+
+    /// The phase that is under way, in words: where an operation ends early, the one that failed.
+    pub(crate) fn stage(&self) -> Option<String> {
+        self.stage.as_ref().map(Phase::to_string)
     }
 
     /// Remembers what could not be removed, for the error that the operation ends with.

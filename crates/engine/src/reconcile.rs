@@ -9,7 +9,7 @@ use crate::monitor::{Monitor, Subject};
 use crate::operation::Reporter;
 use crate::shared::{Shared, new_op, now};
 use crate::task::{VmTask, Work};
-use banger_core::error::chain;
+use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
 use banger_core::plan::{member, plan_delete, plan_stop};
@@ -40,7 +40,7 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
         .map(|Settled { vm, .. }| (vm.id.clone(), member(vm, &shared.settings.layout)))
         .collect();
     if let Err(error) = shared.network.adopt(&op, members).await {
-        tracing::error!(op_id = %op, error = &error as &dyn std::error::Error, "no network");
+        tracing::error!(op_id = %op, error = fault(&error), "no network");
     }
     remove_orphans(shared, &op, &settled).await?;
     remove_leaks(shared, &op).await?;
@@ -70,7 +70,7 @@ async fn settle_or_mark(
     match settle(shared, op, vm.clone(), present).await {
         Ok(settled) => Ok(settled),
         Err(error) => {
-            tracing::error!(op_id = %op, vm_id = %vm.id, error = chain(&error), "not settled");
+            tracing::error!(op_id = %op, vm_id = %vm.id, error = fault(&error), "not settled");
             change(shared, &mut vm, VmState::Error, Some(chain(&error)))?;
             Ok(Some(Settled { vm, running: None, stopping: false }))
         }
@@ -184,7 +184,7 @@ async fn remove_orphans(
     let mut orphans = shared.store.ledger()?;
     orphans.retain(|resource| resource.vm().is_some_and(|vm| !known.contains(vm)));
     for left in shared.executor.tear_down(op, plan_delete(orphans)).await {
-        tracing::error!(op_id = %op, object = left.object, error = chain(&left.error), "still there");
+        tracing::error!(op_id = %op, object = left.object, error = fault(&left.error), "still there");
     }
     Ok(())
 }
@@ -207,7 +207,7 @@ async fn remove_leaks(shared: &Arc<Shared>, op: &OpId) -> Result<(), EngineError
         tracing::warn!(op_id = %op, key = %resource.key(), object = resource.object(), "leaked");
     }
     for left in shared.executor.tear_down(op, plan_delete(plan)).await {
-        tracing::error!(op_id = %op, object = left.object, error = chain(&left.error), "still there");
+        tracing::error!(op_id = %op, object = left.object, error = fault(&left.error), "still there");
     }
     Ok(())
 }
@@ -238,7 +238,7 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
             if let Ok((_, Err(error))) =
                 handle.ask(Work::Stop { timeout: STOP_LIMIT }, report).await
             {
-                tracing::error!(error = &error as &dyn std::error::Error, "the stop failed");
+                tracing::error!(error = fault(&error), "the stop failed");
             }
         });
     }

@@ -10,7 +10,7 @@ use crate::monitor::{Ended, Monitor, Sign};
 use crate::operation::{Finished, Reporter};
 use crate::shared::{Shared, new_op, now};
 use crate::view::{LastEnd, VmView};
-use banger_core::error::chain;
+use banger_core::error::{chain, fault};
 use banger_core::id::OpId;
 use banger_core::names::VmPaths;
 use banger_core::plan::member;
@@ -176,7 +176,8 @@ impl VmTask {
         let Command { work, mut report, reply } = command;
         let is_delete = matches!(work, Work::Delete);
         let span = tracing::info_span!(
-            "work", op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name
+            "work", op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
+            image = %self.vm.image.name
         );
         let result = self.perform(work, &mut report).instrument(span).await;
         self.settle_after(&result, &report);
@@ -202,7 +203,7 @@ impl VmTask {
         if let (Err(error), false) = (result, deleted) {
             self.vm.last_error = Some(chain(error));
             if let Err(error) = self.enter(VmState::Error) {
-                tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
+                tracing::error!(op_id = %report.id, error = fault(&error), "the state was not saved");
             }
         }
     }
@@ -293,11 +294,11 @@ impl VmTask {
         );
         self.monitor = None;
         if let Err(error) = self.enter(VmState::Stopping) {
-            tracing::error!(op_id = %report.id, error = chain(&error), "the state was not saved");
+            tracing::error!(op_id = %report.id, error = fault(&error), "the state was not saved");
         }
         let result = self.finish_stop(&mut report).await.map(|()| true);
         if let Err(error) = &result {
-            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, error = chain(error), "clean-up failed");
+            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, error = fault(error), "clean-up failed");
         }
         self.settle_after(&result, &report);
     }

@@ -11,6 +11,8 @@ mod pump;
 pub use detached::{Spawned, spawn_detached};
 pub use error::{CmdError, debian_package};
 
+use banger_core::error::fault;
+use banger_core::unit::elapsed_ms;
 use pump::Pump;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};
@@ -189,13 +191,14 @@ impl<'a> Cmd<'a> {
             Ok(output) => tracing::debug!(
                 ?argv,
                 exit = "exit code 0",
-                elapsed = ?output.elapsed,
+                elapsed_ms = elapsed_ms(output.elapsed),
                 stderr = output.stderr_tail,
                 "program ended"
             ),
             Err(error) => {
                 let stderr = error.stderr_tail().unwrap_or_default();
-                tracing::debug!(?argv, %error, elapsed = ?start.elapsed(), stderr, "program failed");
+                let (error, elapsed_ms) = (fault(error), elapsed_ms(start.elapsed()));
+                tracing::debug!(?argv, error, elapsed_ms, stderr, "program failed");
             }
         }
         outcome

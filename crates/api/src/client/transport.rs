@@ -52,10 +52,15 @@ impl Transport {
     }
 
     /// A request whose answer is one JSON document.
-    pub(super) async fn document<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let title = title(&Method::GET, path);
+    pub(super) async fn document<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, ClientError> {
+        let title = title(&method, path);
         let bytes = in_time(&title, async {
-            let (response, _pump) = self.send(Method::GET, path, None).await?;
+            let (response, _pump) = self.send(method, path, body).await?;
             whole(response).await
         })
         .await?;

@@ -1,6 +1,7 @@
 //! The types of values, and how each is read from text.
 
 use super::error::ValueError;
+use banger_api::LogLevel;
 use banger_core::names::IfName;
 use banger_core::net::Subnet;
 use banger_core::resource::HostAccess;
@@ -90,42 +91,6 @@ impl fmt::Display for DnsListen {
 /// The longest time to live of a record: a day, in seconds.
 const LONGEST_TTL: u32 = 86_400;
 
-/// What the log holds: this level and all that are graver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What failed.
-    Error,
-    /// What looks wrong.
-    Warn,
-    /// What was done.
-    Info,
-    /// How it was done.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-const LOG_LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
-
-impl LogLevel {
-    /// The word in the file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, ValueError> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
@@ -211,5 +176,5 @@ pub(super) fn ttl(text: &str) -> Result<u32, ValueError> {
 }
 
 pub(super) fn log_level(text: &str) -> Result<LogLevel, ValueError> {
-    word(text, &LOG_LEVELS)
+    word(text, &LogLevel::ALL.map(|level| (level.as_str(), level)))
 }

@@ -1,13 +1,15 @@
 //! Routes about the daemon itself.
 
+use super::extract::Body;
 use crate::problem::Problem;
 use crate::state::AppState;
 use crate::view;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_api::{AuditReport, DaemonStatus, ErrorBody, Version};
+use banger_api::{AuditReport, DaemonStatus, ErrorBody, LogLevelStatus, SetLogLevel, Version};
 use banger_core::state::VmState;
+use std::time::Duration;
 
 /// The daemon's build
 #[utoipa::path(get, path = "/v1/version", operation_id = "version", responses((status = 200, description = "The build", body = Version)))]
@@ -49,6 +51,25 @@ pub(super) async fn stop(State(state): State<AppState>) -> StatusCode {
     tracing::info!("asked to end");
     state.ending.cancel();
     StatusCode::ACCEPTED
+}
+
+/// The level of the log
+#[utoipa::path(get, path = "/v1/daemon/log-level", operation_id = "log_level", responses((status = 200, description = "The level", body = LogLevelStatus)))]
+pub(super) async fn log_level(State(state): State<AppState>) -> Json<LogLevelStatus> {
+    Json(state.log.status())
+}
+
+/// Change the level of the log, for a while or until the daemon ends
+#[utoipa::path(put, path = "/v1/daemon/log-level", operation_id = "set_log_level", request_body = SetLogLevel, responses(
+    (status = 200, description = "The level that holds now", body = LogLevelStatus),
+    (status = "default", description = "An error", body = ErrorBody),
+))]
+pub(super) async fn set_log_level(
+    State(state): State<AppState>,
+    Body(SetLogLevel { level, for_s }): Body<SetLogLevel>,
+) -> Json<LogLevelStatus> {
+    state.log.set(level, for_s.map(|seconds| Duration::from_secs(seconds.into())));
+    Json(state.log.status())
 }
 
 /// How the ledger and the host differ

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use banger_api::ErrorBody;
 use banger_core::error::ErrorCode;
+use banger_core::unit::elapsed_ms;
 use std::time::Instant;
 use tokio::net::UnixListener;
 use tracing::Instrument;
@@ -54,11 +55,11 @@ pub(super) async fn trace(request: Request, next: Next) -> Response {
     let start = Instant::now();
     async move {
         let response = next.run(request).await;
-        let (status, elapsed) = (response.status(), start.elapsed());
+        let (status, elapsed_ms) = (response.status(), elapsed_ms(start.elapsed()));
         if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-            tracing::warn!(status = status.as_u16(), ?elapsed, "request failed");
+            tracing::warn!(status = status.as_u16(), elapsed_ms, "request failed");
         } else {
-            tracing::debug!(status = status.as_u16(), ?elapsed, "request answered");
+            tracing::debug!(status = status.as_u16(), elapsed_ms, "request answered");
         }
         response
     }

@@ -1,7 +1,7 @@
 //! A server in this process, over a simulated host in a directory of its own.
 
 use crate::client::{self, Answer, Stream};
-use banger_api::{Choice, build};
+use banger_api::{Choice, LogLevel, build};
 use banger_core::names::Layout;
 use banger_core::plan::BridgeSpec;
 use banger_core::resource::HostAccess;
@@ -9,6 +9,7 @@ use banger_core::spec::VmSpec;
 use banger_core::vm::OverlayMethod;
 use banger_daemon::config::DnsListen;
 use banger_daemon::dns::Dns;
+use banger_daemon::log_level::LogControl;
 use banger_daemon::requirement::Requirement;
 use banger_daemon::server;
 use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
@@ -109,7 +110,8 @@ impl Server {
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), Lifetimes { positive: 5, negative: 0 });
         let (dns, _) = Dns::start(DnsListen::Off, authority, ending.clone()).await;
-        let state = AppState { engine, dns, about: Arc::new(about), ending };
+        let log = LogControl::new(LogLevel::Info, None);
+        let state = AppState { engine, dns, about: Arc::new(about), log, ending };
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let _bound = bound;

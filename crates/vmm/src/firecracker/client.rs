@@ -5,6 +5,7 @@ use crate::error::excerpt;
 use crate::patience::within;
 use crate::socket;
 use crate::{Patience, VmmError};
+use banger_core::unit::elapsed_ms;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::path::Path;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 
 /// Firecracker's longest answer, a machine's full configuration, is far below this.
@@ -62,8 +63,12 @@ impl Client {
 
     /// Makes a request and returns the body of its success.
     async fn call(&mut self, call: &Call, limit: Duration) -> Result<Bytes, VmmError> {
-        let name = call.name();
-        let (status, body) = within(limit, &name, self.exchange(&name, call)).await?;
+        let (name, since) = (call.name(), Instant::now());
+        let outcome = within(limit, &name, self.exchange(&name, call)).await;
+        let elapsed_ms = elapsed_ms(since.elapsed());
+        let status = outcome.as_ref().map_or("none", |(status, _)| status.as_str());
+        tracing::debug!(call = name, status, elapsed_ms, "call of the VMM's API");
+        let (status, body) = outcome?;
         if status.is_success() { Ok(body) } else { Err(refused(name, status, &body)) }
     }
 

@@ -8,9 +8,11 @@
 use crate::patience::within;
 use crate::socket;
 use crate::{MachineStatus, Patience, VmmError};
+use banger_core::unit::elapsed_ms;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
+use std::time::Instant;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -124,8 +126,12 @@ impl Qmp {
 
     /// Sends a command and awaits its answer.
     pub(super) async fn execute(&mut self, command: Command) -> Result<Value, VmmError> {
-        let limit = self.patience.answer;
-        within(limit, command.name(), self.exchange(command)).await
+        let (limit, since) = (self.patience.answer, Instant::now());
+        let outcome = within(limit, command.name(), self.exchange(command)).await;
+        let elapsed_ms = elapsed_ms(since.elapsed());
+        let status = if outcome.is_ok() { "ok" } else { "failed" };
+        tracing::debug!(call = command.name(), status, elapsed_ms, "call of the VMM's API");
+        outcome
     }
 
     /// Asks how the machine is.
