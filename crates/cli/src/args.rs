@@ -1,8 +1,10 @@
 //! What can be typed.
 
+mod daemon;
 mod value;
 mod vm;
 
+pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use vm::{
     CreateArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs, StartArgs,
     StopArgs, Timings, VmVerb,
@@ -101,27 +103,6 @@ pub(crate) enum BundleVerb {
     Show,
     /// Build the bundle from Debian packages
     Build,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DaemonVerb {
-    /// Show the daemon and where its settings come from
-    Status,
-    /// Start the daemon, unless it runs
-    Start,
-    /// Stop the daemon; VMs go on
-    Stop,
-    /// Stop the daemon and start the installed one; VMs go on
-    Restart,
-    /// Print the end of the daemon's log
-    Logs {
-        /// How many lines
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-        lines: usize,
-        /// Print the path of the log file instead
-        #[arg(long)]
-        path: bool,
-    },
 }
 
 #[cfg(test)]

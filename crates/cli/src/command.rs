@@ -3,6 +3,7 @@
 mod bundle;
 mod create;
 mod daemon;
+mod daemon_log;
 mod doctor;
 mod image;
 mod lifecycle;
@@ -50,10 +51,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Daemon(DaemonVerb::Start) => daemon::start(&session).await,
         Noun::Daemon(DaemonVerb::Stop) => daemon::stop(&session).await,
         Noun::Daemon(DaemonVerb::Restart) => daemon::restart(&session).await,
-        Noun::Daemon(DaemonVerb::Logs { lines, path }) => {
-            let wanted = if path { daemon::LogPart::Path } else { daemon::LogPart::End(lines) };
-            daemon::logs(&session, wanted).await
-        }
+        Noun::Daemon(DaemonVerb::Logs(args)) => daemon_log::logs(&session, &args).await,
+        Noun::Daemon(DaemonVerb::LogLevel(args)) => daemon_log::level(&session, &args).await,
         Noun::Doctor => doctor::run(&session).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
         Noun::Version => version::run(&session).await,

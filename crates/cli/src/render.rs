@@ -1,6 +1,7 @@
 //! Turning answers into text. Everything here is pure: what it needs, the time included, is given.
 
 pub(crate) mod error;
+pub(crate) mod log;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod vm;

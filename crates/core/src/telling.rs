@@ -57,13 +57,14 @@ pub enum Telling {
 }
 
 /// The first that fits a line counts.
-const PATTERNS: [(Voice, &str, Telling); 43] = {
+const PATTERNS: [(Voice, &str, Telling); 44] = {
     use Telling::*;
     use Voice::{Guest, Vmm};
     [
         (Guest, "banger-init: failed ", GuestInitFailed),
         (Guest, "VFS: Unable to mount root fs", NoRootDevice),
         (Guest, "VFS: Cannot open root device", NoRootDevice),
+        (Guest, "/dev/root: Can't open blockdev", NoRootDevice),
         (Guest, "Please append a correct \"root=\" boot option", NoRootDevice),
         (Guest, "No working init found", InitMissing),
         (Guest, "Requested init ", InitMissing),
@@ -273,12 +274,13 @@ mod tests {
 
     /// Lines as programs really write them.
     #[rustfmt::skip]
-    const REAL: [(Voice, &str, Option<Telling>); 34] = {
+    const REAL: [(Voice, &str, Option<Telling>); 35] = {
         use Telling::*;
         use Voice::{Guest, Vmm};
         [
             (Guest, "banger-init: failed {\"uptime_ms\":512,\"during\":\"root\",\"error\":\"could not mount\"}", Some(GuestInitFailed)),
             (Guest, "[    1.020312] VFS: Cannot open root device \"vda\" or unknown-block(0,0): error -6", Some(NoRootDevice)),
+            (Guest, "[    3.361529] /dev/root: Can't open blockdev", Some(NoRootDevice)),
             (Guest, "[    1.023401] Please append a correct \"root=\" boot option; here are the available partitions:", Some(NoRootDevice)),
             (Guest, "[    1.024100] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", Some(NoRootDevice)),
             (Guest, "[    0.911200] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel. See Linux Documentation/admin-guide/init.rst for guidance.", Some(InitMissing)),

@@ -8,6 +8,7 @@ use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem;
 use crate::task::VmTask;
+use crate::vmm_log::VmmLog;
 use banger_core::error::{chain, fault};
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
 use banger_core::plan::{StartFacts, member, plan_start, plan_stop, root_disk};
@@ -161,6 +162,7 @@ impl VmTask {
             reach: Arc::clone(&self.shared.ports.reach),
             vmm: process.clone(),
             processes: Arc::clone(&self.shared.ports.processes),
+            vmm_log: VmmLog::from_start(&process.stderr),
         };
         self.enter_running(Monitor::start(subject, exited), found.map(|view| view.pid))
     }

@@ -34,6 +34,7 @@ mod store;
 mod task;
 mod usage;
 mod view;
+mod vmm_log;
 mod why;
 
 pub use engine::{Engine, NewVm, StartOptions};

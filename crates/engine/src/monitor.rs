@@ -4,6 +4,7 @@
 use crate::console::Console;
 use crate::executor::blocking;
 use crate::reach::Reach;
+use crate::vmm_log::VmmLog;
 use banger_core::error::fault;
 use banger_core::net::GuestIp;
 use banger_core::resource::VmmProcess;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 /// How often a booting guest's console is read at most: VMMs write what it says byte by byte.
 const CONSOLE_PERIOD: Duration = Duration::from_millis(5);
@@ -54,6 +56,7 @@ pub(crate) struct Subject {
     pub(crate) reach: Arc<dyn Reach>,
     pub(crate) vmm: VmmProcess,
     pub(crate) processes: Arc<dyn Processes>,
+    pub(crate) vmm_log: VmmLog,
 }
 
 /// A task that watches one VM until it ends or the monitor is dropped.
@@ -66,7 +69,8 @@ pub(crate) struct Monitor {
 impl Monitor {
     pub(crate) fn start(subject: Subject, exited: ExitFuture) -> Self {
         let (sender, signs) = mpsc::unbounded_channel();
-        let task = tokio::spawn(watch(subject, exited, sender));
+        // What the VMM says belongs to the operation that booted it.
+        let task = tokio::spawn(watch(subject, exited, sender).in_current_span());
         Self { signs, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -80,18 +84,19 @@ impl Monitor {
 }
 
 async fn watch(subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
-    let Subject { mut console, ip, reach, vmm, processes } = subject;
+    let Subject { mut console, ip, reach, vmm, processes, mut vmm_log } = subject;
     let exit = {
         let readiness = follow(&mut console, ip, reach.as_ref(), &signs);
         tokio::select! {
             exit = exited => exit,
             never = readiness => match never {},
-            never = keep_bounded(processes, vmm) => match never {},
+            never = keep_bounded(processes, vmm, &mut vmm_log) => match never {},
         }
     };
     if let Err(error) = console.read() {
         tracing::warn!(%error, "the console's end cannot be read");
     }
+    pass_on(&mut vmm_log);
     let trouble = console.trouble().map(str::to_owned);
     report(&signs, Sign::Exited(Ended { exit, trouble }));
 }
@@ -129,10 +134,16 @@ async fn follow(
     std::future::pending().await
 }
 
-/// Cuts the VMM's logs short whenever they have grown too long, for ever.
-async fn keep_bounded(processes: Arc<dyn Processes>, vmm: VmmProcess) -> Infallible {
+/// Cuts the VMM's logs short whenever they have grown too long, for ever. What it says about itself
+/// is passed on before.
+async fn keep_bounded(
+    processes: Arc<dyn Processes>,
+    vmm: VmmProcess,
+    vmm_log: &mut VmmLog,
+) -> Infallible {
     let mut changes = Changes::of(&[&vmm.stdout, &vmm.stderr]);
     loop {
+        pass_on(vmm_log);
         let (processes, subject) = (Arc::clone(&processes), vmm.clone());
         if let Err(error) = blocking(move || processes.bound_output(&subject)).await {
             tracing::warn!(vm_id = %vmm.vm, error = fault(&error), "the VM's logs may grow without bound");
@@ -140,6 +151,12 @@ async fn keep_bounded(processes: Arc<dyn Processes>, vmm: VmmProcess) -> Infalli
         }
         changes.next().await;
         tokio::time::sleep(BOUND_PERIOD).await;
+    }
+}
+
+fn pass_on(vmm_log: &mut VmmLog) {
+    if let Err(error) = vmm_log.pass_on() {
+        tracing::warn!(%error, "what the VMM says cannot be read");
     }
 }
 

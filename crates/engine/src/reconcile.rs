@@ -9,6 +9,7 @@ use crate::monitor::{Monitor, Subject};
 use crate::operation::Reporter;
 use crate::shared::{Shared, new_op, now};
 use crate::task::{VmTask, Work};
+use crate::vmm_log::VmmLog;
 use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
@@ -222,10 +223,14 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
                 console: Console::open(&process.stdout),
                 ip: vm.identity.ip,
                 reach: Arc::clone(&shared.ports.reach),
+                vmm_log: VmmLog::from_end(&process.stderr),
                 vmm: process,
                 processes: Arc::clone(&shared.ports.processes),
             };
-            Some((Monitor::start(subject, exited), pid))
+            let span = tracing::info_span!(
+                "watch", vm_id = %vm.id, vm_name = %vm.name, image = %vm.image.name
+            );
+            Some((span.in_scope(|| Monitor::start(subject, exited)), pid))
         }
         None => None,
     };

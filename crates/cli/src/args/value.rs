@@ -50,6 +50,20 @@ pub(crate) fn seconds(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A span of time in seconds: `90`, `90s`, `10m`, `1h`.
+pub(crate) fn span(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is not a span of time such as `90s`, `10m` or `1h`");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(wrong()),
+    };
+    let seconds = digits.parse::<u32>().ok().and_then(|count| count.checked_mul(factor));
+    seconds.filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +85,10 @@ mod tests {
         assert_eq!(memory("2G").unwrap(), MiB::of(2048));
         assert_eq!(vcpu("4").unwrap().get(), 4);
         assert_eq!(seconds("90").unwrap(), 90);
+        assert_eq!(
+            ["90", "90s", "10m", "1h"].map(|text| span(text).unwrap()),
+            [90, 90, 600, 3_600]
+        );
+        assert!(["", "0", "m", "-1m", "10d", "9999999h"].iter().all(|text| span(text).is_err()));
     }
 }

@@ -1,22 +1,12 @@
 //! `banger daemon`.
 
 use super::Session;
-use crate::connect::surroundings;
 use crate::failure::Failure;
 use crate::render::table::pairs;
 use banger_api::client::Client;
-use banger_api::{DaemonStatus, DnsState, DnsStatus, ErrorBody};
-use banger_core::dirs::Dirs;
-use banger_core::error::ErrorCode;
+use banger_api::{DaemonStatus, DnsState, DnsStatus};
 use serde::Serialize;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-
-/// The name of the daemon's log in the state directory.
-const LOG_NAME: &str = "bangerd.log";
-/// No more of a log's end is read, in bytes.
-const LONGEST_TAIL: u64 = 4 << 20;
+use std::path::Path;
 
 /// Shows the daemon that runs; it starts none.
 pub(super) async fn status(session: &Session<'_>) -> Result<(), Failure> {
@@ -132,66 +122,4 @@ pub(super) async fn restart(session: &Session<'_>) -> Result<(), Failure> {
     end(session).await?;
     session.door.start(None).await?;
     tell(session, Some(&session.door.client()), true).await
-}
-
-/// What of the log is wanted.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum LogPart {
-    /// Where it is.
-    Path,
-    /// So many of its last lines.
-    End(usize),
-}
-
-/// Shows the log, whether or not a daemon runs: one that does not start is best understood by it.
-pub(super) async fn logs(session: &Session<'_>, part: LogPart) -> Result<(), Failure> {
-    let path = log_file(session).await?;
-    match part {
-        LogPart::Path => session.output.text(&format!("{}\n", path.display())),
-        LogPart::End(lines) => session.output.bytes(&tail(&path, lines).map_err(|source| {
-            let message = format!("the daemon's log `{}` cannot be read", path.display());
-            let mut body = ErrorBody::plain(ErrorCode::Host, message);
-            body.causes.push(source.to_string());
-            body.hint("a daemon writes it when it starts: `banger daemon start`")
-        })?),
-    }
-}
-
-/// The daemon knows best where its log is; else it is where it would be.
-async fn log_file(session: &Session<'_>) -> Result<PathBuf, Failure> {
-    match session.door.client().daemon().await {
-        Ok(status) => Ok(status.log_file),
-        Err(_) => Ok(Dirs::resolve(&surroundings())?.state_dir.join(LOG_NAME)),
-    }
-}
-
-/// The last lines of a file.
-fn tail(path: &Path, lines: usize) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_TAIL)))?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST_TAIL).read_to_end(&mut bytes)?;
-    let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let feeds = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-    let start = match lines.checked_sub(1) {
-        None => bytes.len(),
-        Some(skip) => feeds.map(|(at, _)| at + 1).nth(skip).unwrap_or(0),
-    };
-    Ok(bytes.split_off(start))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tail_has_as_many_lines_as_asked_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
-        let lines = |n| String::from_utf8(tail(&path, n).unwrap()).unwrap();
-        assert_eq!([0, 1, 2].map(lines), ["", "three\n", "two\nthree\n"]);
-        assert_eq!(lines(9), "one\ntwo\nthree\n");
-    }
 }

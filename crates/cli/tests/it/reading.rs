@@ -173,6 +173,56 @@ fn the_daemons_status_names_the_source_of_each_setting() {
 }
 
 #[test]
+fn the_daemons_log_is_chosen_from_and_shown_for_people() {
+    let fake = Fake::new();
+    let log = fake.dir().join("bangerd.log");
+    let line = |level: &str, vm: &str, op: &str, msg: &str| {
+        format!(
+            r#"{{"ts":"2026-02-03T10:11:12.345678Z","level":"{level}","msg":"{msg}","target":"t","op_id":"{op}","vm_name":"{vm}"}}"#
+        ) + "\n"
+    };
+    std::fs::write(
+        log.with_extension("log.1"),
+        line("info", "otter", "0000000001", "start begins"),
+    )
+    .unwrap();
+    let rest = line("debug", "otter", "0000000001", "ensure")
+        + &line("warn", "heron", "0000000002", "it ended");
+    std::fs::write(&log, rest).unwrap();
+    let mut status = status();
+    status["log_file"] = json!(log);
+    let fake = fake.get("/v1/daemon", status).serve();
+    assert_snapshot!(banger(&fake, &["daemon", "logs", "--op", "0000000001"]), @r"
+    exit: 0
+    --- stdout
+    2026-02-03 10:11:12.345 INFO  otter: start begins  op_id=0000000001
+    2026-02-03 10:11:12.345 DEBUG otter: ensure  op_id=0000000001
+    --- stderr
+    ");
+    assert_snapshot!(banger(&fake, &["daemon", "logs", "--level", "info", "-n", "1"]), @r"
+    exit: 0
+    --- stdout
+    2026-02-03 10:11:12.345 WARN  heron: it ended  op_id=0000000002
+    --- stderr
+    ");
+    let raw = banger(&fake, &["--json", "daemon", "logs", "--vm", "heron"]);
+    assert!(raw.contains("--- stdout\n{\"ts\":\"2026-") && !raw.contains("otter"), "{raw}");
+}
+
+#[test]
+fn the_logs_level_is_changed_for_a_while() {
+    let now = json!({ "level": "debug", "configured": "info", "back_in_s": 600 });
+    let fake = Fake::new().on(Method::PUT, "/v1/daemon/log-level", Answer::Json(200, now)).serve();
+    assert_snapshot!(banger(&fake, &["daemon", "log-level", "debug", "--for", "10m"]), @r"
+    exit: 0
+    --- stdout
+    debug, and `info` again in 600 s
+    --- stderr
+    ");
+    assert_eq!(fake.asked(), [r#"PUT /v1/daemon/log-level {"level":"debug","for_s":600}"#]);
+}
+
+#[test]
 fn why_puts_the_telling_lines_first_and_marks_them() {
     let panic = "[ 1.02] Kernel panic - not syncing: VFS: Unable to mount root fs";
     let mut stopped = vm("otter", "stopped", "none");

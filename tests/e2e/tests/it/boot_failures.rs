@@ -36,7 +36,7 @@ fn a_guest_that_panics_says_so() {
     failed.says("hint: `banger vm logs --why heron` ");
     for vm in ["heron", "otter"] {
         let why = site.banger(&["vm", "logs", "--why", vm]);
-        why.code(0).shows("there is no init that can be started (console").shows("> [");
+        why.code(0).shows("the kernel found no root file system (console").shows("> [");
     }
     site.assert_quiet();
     site.banger(&["vm", "delete", "heron"]).ok();
