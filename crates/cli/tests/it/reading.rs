@@ -216,7 +216,7 @@ fn the_logs_level_is_changed_for_a_while() {
     assert_snapshot!(banger(&fake, &["daemon", "log-level", "debug", "--for", "10m"]), @r"
     exit: 0
     --- stdout
-    debug, and `info` again in 600 s
+    debug, and `info` again in [TIME]
     --- stderr
     ");
     assert_eq!(fake.asked(), [r#"PUT /v1/daemon/log-level {"level":"debug","for_s":600}"#]);

@@ -74,7 +74,9 @@ fn a_guest_that_prints_without_end_fills_nothing() {
     assert!(allocated(&vmm.stdout) <= HEAD + TAIL + (256 << 10), "{}", allocated(&vmm.stdout));
     let text = String::from_utf8(read_kept(&vmm.stdout).unwrap()).unwrap();
     assert!(text.starts_with("the guest prints and prints\nthe guest "));
-    assert!(text.ends_with("\n") && text.contains(" are left out here]\n"));
+    // Killed in the middle of a write, it may have left half a line.
+    assert_eq!(text.lines().rev().nth(1), Some("the guest prints and prints"));
+    assert!(text.contains(" are left out here]\n"));
     assert!(!text.contains('\0'));
     scene.clear().unwrap();
     scene.finish();
@@ -92,7 +94,8 @@ fn what_was_written_while_nobody_looked_is_cut_when_the_next_boot_begins() {
     vmm.program = find_program("ssh-agent").unwrap();
     vmm.args = vec!["-D".into(), "-a".into(), vmm.api_socket.display().to_string()];
     scene.ensure(&Resource::VmmProcess(vmm.clone()));
-    assert_eq!(length(&vmm.stdout), 0, "the new boot has a log of its own");
+    let said = fs::read_to_string(&vmm.stdout).unwrap();
+    assert!(!said.contains("the guest prints"), "the new boot has a log of its own: {said}");
     let before = log_before(&vmm.stdout);
     assert!(allocated(&before) <= HEAD + TAIL + (256 << 10), "{}", allocated(&before));
     assert!(read_kept(&before).unwrap().starts_with(b"the guest prints"));
