@@ -3,6 +3,12 @@
 //! Nothing here changes the host, except that [`reflink_supported`] makes two empty files for a
 //! moment.
 
+mod distribution;
+mod host;
+
+pub use distribution::Distribution;
+pub use host::{Depth, HostFacts, Memory, version_line};
+
 use crate::cmd::find_program;
 use crate::linux;
 use banger_core::unit::Bytes;

@@ -13,7 +13,7 @@ mod socket;
 
 pub use detect::{KvmStatus, detect_kvm};
 pub use error::VmmError;
-pub use firecracker::Firecracker;
+pub use firecracker::{Firecracker, FirecrackerVersion};
 pub use patience::Patience;
 pub use qemu::{Acceleration, Qemu};
 

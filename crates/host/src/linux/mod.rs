@@ -28,6 +28,7 @@ use process::ProcessTable;
 use std::path::{Component, Path};
 
 pub(crate) use clone::reflink;
+pub(crate) use firewall::bridge_filter;
 pub(crate) use snapshot::device_mapper;
 
 /// The machine that the program runs on, as one instance sees it.

@@ -2,6 +2,9 @@
 
 mod api;
 mod client;
+mod version;
+
+pub use version::FirecrackerVersion;
 
 use crate::boot_args::{NO_PCI, render_command_line};
 use crate::{Capabilities, Disk, Driver, Launch, Machine, MachineStatus, Nic, Patience, VmmError};
