@@ -12,9 +12,9 @@ pub use error::ClientError;
 pub use stream::{EventStream, LogStream};
 
 use crate::{
-    AuditReport, BundleStatus, CreateVm, DaemonStatus, ImageList, KillVm, LogLevelStatus, LogQuery,
-    LogSource, RestartVm, SetLogLevel, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats,
-    Why,
+    AuditReport, BundleStatus, CreateVm, DaemonStatus, DoctorReport, ImageList, KillVm,
+    LogLevelStatus, LogQuery, LogSource, RestartVm, Scope, SetLogLevel, SshTarget, StartVm, StopVm,
+    Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -142,6 +142,12 @@ impl Client {
     /// What an ssh client needs to enter a VM.
     pub async fn ssh(&self, reference: &str) -> Result<SshTarget, ClientError> {
         self.get(&vm_path(reference, "/ssh")).await
+    }
+
+    /// What is right and what is wrong with the host, in one scope or in all that the daemon knows.
+    pub async fn doctor(&self, scope: Option<Scope>) -> Result<DoctorReport, ClientError> {
+        let query = scope.map(|scope| format!("?scope={scope}")).unwrap_or_default();
+        self.get(&format!("/v1/doctor{query}")).await
     }
 
     /// What a VM uses. The daemon measures for half a second.

@@ -13,6 +13,7 @@
 //! | `GET /v1/daemon/log-level` | | [`LogLevelStatus`] |
 //! | `PUT /v1/daemon/log-level` | [`SetLogLevel`] | [`LogLevelStatus`] |
 //! | `GET /v1/audit` | | [`AuditReport`] |
+//! | `GET /v1/doctor?scope=` | | [`DoctorReport`] |
 //! | `GET /v1/vms` | | [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] | events |
 //! | `GET /v1/vms/{ref}` | | [`Vm`] |
@@ -33,12 +34,14 @@
 
 pub mod build;
 pub mod client;
+mod doctor;
 mod error;
 mod event;
 mod log;
 mod types;
 mod why;
 
+pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};

@@ -1,10 +1,12 @@
 //! What can be typed.
 
 mod daemon;
+mod doctor;
 mod value;
 mod vm;
 
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use vm::{
     CreateArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs, StartArgs,
     StopArgs, Timings, VmVerb,
@@ -77,7 +79,8 @@ pub(crate) enum Noun {
     #[command(subcommand, arg_required_else_help = true)]
     Daemon(DaemonVerb),
     /// Check that everything banger needs is there and that nothing leaked
-    Doctor,
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Print a shell's completion script
     #[command(
         after_help = "Example:\n  banger completion bash > ~/.local/share/bash-completion/completions/banger"

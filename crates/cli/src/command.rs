@@ -53,7 +53,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Daemon(DaemonVerb::Restart) => daemon::restart(&session).await,
         Noun::Daemon(DaemonVerb::Logs(args)) => daemon_log::logs(&session, &args).await,
         Noun::Daemon(DaemonVerb::LogLevel(args)) => daemon_log::level(&session, &args).await,
-        Noun::Doctor => doctor::run(&session).await,
+        Noun::Doctor(args) => doctor::run(&session, &args).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
         Noun::Version => version::run(&session).await,
     }

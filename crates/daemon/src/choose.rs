@@ -3,10 +3,9 @@
 //! The facts come in as arguments; [`Programs::find`] and `banger_host::facts` gather them.
 
 use crate::config::{Config, Key, OverlaySetting, VmmSetting};
-use crate::requirement::Requirement;
 use banger_api::Choice;
 use banger_core::vm::{OverlayMethod, VmmKind};
-use banger_host::cmd::{debian_package, find_program};
+use banger_host::cmd::find_program;
 use banger_host::facts;
 use banger_vmm::{Acceleration, Driver, Firecracker, KvmStatus, Qemu};
 use std::os::unix::fs::MetadataExt;
@@ -90,20 +89,9 @@ impl Programs {
         }
     }
 
-    /// What a start of a VM needs of them.
-    pub fn requirement(&self, kind: VmmKind) -> Requirement {
-        let path = self.of(kind).path().to_owned();
-        let (what, key) = match kind {
-            VmmKind::Firecracker => ("Firecracker", Key::FirecrackerBin),
-            VmmKind::Qemu => ("QEMU", Key::QemuBin),
-        };
-        let get = match debian_package(&path) {
-            Some(package) => format!("install the Debian package `{package}`"),
-            None => "install it".to_owned(),
-        };
-        let instead = format!("set `{key}` in the configuration file and start the daemon again");
-        let hints = vec![format!("{get}, or {instead}")];
-        Requirement { what, path, hints }
+    /// Where the program of a VMM is or should be.
+    pub fn path(&self, kind: VmmKind) -> &Path {
+        self.of(kind).path()
     }
 
     /// The drivers: the one that runs new VMs first.
@@ -266,12 +254,5 @@ mod tests {
         };
         assert_eq!(kinds(VmmKind::Qemu), [VmmKind::Qemu, VmmKind::Firecracker]);
         assert_eq!(kinds(VmmKind::Firecracker), [VmmKind::Firecracker, VmmKind::Qemu]);
-    }
-
-    #[test]
-    fn a_missing_program_comes_with_its_remedy() {
-        let missing = programs(false, false);
-        insta::assert_snapshot!(missing.requirement(VmmKind::Qemu).hints[0], @"install the Debian package `qemu-system-x86`, or set `qemu_bin` in the configuration file and start the daemon again");
-        insta::assert_snapshot!(missing.requirement(VmmKind::Firecracker).hints[0], @"install it, or set `firecracker_bin` in the configuration file and start the daemon again");
     }
 }

@@ -4,6 +4,7 @@
 
 mod bundle;
 mod daemon;
+mod doctor;
 mod events;
 mod extract;
 mod guard;
@@ -35,6 +36,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(daemon::stop))
         .routes(routes!(daemon::log_level, daemon::set_log_level))
         .routes(routes!(daemon::audit))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::set, vms::delete))
         .routes(routes!(vms::start))

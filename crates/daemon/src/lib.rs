@@ -12,10 +12,12 @@
 pub mod choose;
 pub mod config;
 pub mod dns;
+pub mod doctor;
 pub mod http;
 pub mod lock;
 pub mod log_level;
 pub mod logging;
+pub mod preflight;
 pub mod problem;
 pub mod requirement;
 pub mod resolver;

@@ -1,12 +1,12 @@
-//! Files without which no VM can start: the VMM's program, banger-init.
+//! Files without which the daemon does not start: banger-init.
 //!
-//! The daemon starts without a VMM, so that it can say what is missing; a request to start a VM is
-//! refused before anything is put in place. Without banger-init it does not start.
+//! It starts without a VMM, so that it can say what is missing; what a VM needs is looked at before
+//! each start, in `preflight`.
 
 use banger_core::error::{ErrorCode, Explain};
 use std::path::PathBuf;
 
-/// A file without which no VM can start.
+/// A file without which the daemon does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     /// What it is, in words: `QEMU`.

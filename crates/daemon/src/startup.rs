@@ -10,6 +10,7 @@ pub use error::StartError;
 use crate::choose::{self, Programs};
 use crate::config::{Config, ConfigError, Nameservers, Source};
 use crate::dns::Dns;
+use crate::doctor::{Demand, Disks, HostSurvey, SimSurvey, Survey};
 use crate::lock::InstanceLock;
 use crate::log_level::LogControl;
 use crate::logging::{self, LOG_NAME};
@@ -92,7 +93,7 @@ impl Daemon {
         );
         let bundle_dir = config.bundle_dir.clone().unwrap_or_else(|| dirs.state_dir.join("bundle"));
         let world = match &options.sim {
-            Some(simulation) => World::simulated(&layout, simulation)?,
+            Some(simulation) => World::simulated(&config, &layout, simulation)?,
             None => World::real(&config, &layout, &bundle_dir)?,
         };
         let about = About {
@@ -107,7 +108,7 @@ impl Daemon {
             overlay: world.overlay.clone(),
             bridge: format!("{} {}", config.bridge.name, config.bridge.subnet),
             settings: config.settings(),
-            requirements: world.requirements.clone(),
+            survey: Arc::clone(&world.survey),
             simulated: options.sim.is_some(),
         };
         tracing::info!(vmm = about.vmm.chosen, because = about.vmm.because, "VMM chosen");
@@ -148,7 +149,7 @@ struct World {
     method: OverlayMethod,
     images: fn(PathBuf) -> Images,
     guest_init: PathBuf,
-    requirements: Vec<Requirement>,
+    survey: Arc<dyn Survey>,
 }
 
 impl World {
@@ -177,11 +178,26 @@ impl World {
             drivers: programs.drivers(kind, &kvm),
             reach: Arc::new(TcpReach),
         };
-        let requirements = vec![programs.requirement(kind)];
-        Ok(Self { ports, vmm, overlay, method, images: Images::Bundle, guest_init, requirements })
+        let survey = Arc::new(HostSurvey {
+            vms_dir: layout.vms_dir(),
+            key: layout.state_dir().join("ssh/id_ed25519"),
+            vmm: kind,
+            vmm_choice: vmm.clone(),
+            program: programs.path(kind).to_owned(),
+            kvm,
+            overlay: method,
+            overlay_choice: overlay.clone(),
+            memory: config.defaults.memory,
+            settings: config.settings(),
+        });
+        Ok(Self { ports, vmm, overlay, method, images: Images::Bundle, guest_init, survey })
     }
 
-    fn simulated(layout: &Layout, simulation: &Simulation) -> Result<Self, StartError> {
+    fn simulated(
+        config: &Config,
+        layout: &Layout,
+        simulation: &Simulation,
+    ) -> Result<Self, StartError> {
         let mut options = SimOptions::new(layout.state_dir().join(SIM_JOURNAL));
         options.faults.clone_from(&simulation.faults);
         options.guest = simulation.guest;
@@ -201,7 +217,15 @@ impl World {
             method: OverlayMethod::Copy,
             images: |_| Images::Simulated,
             guest_init: PathBuf::new(),
-            requirements: Vec::new(),
+            survey: Arc::new(SimSurvey {
+                usual: Demand {
+                    memory: config.defaults.memory,
+                    overlay: OverlayMethod::Copy,
+                    disks: Disks::New,
+                    image: None,
+                },
+                settings: config.settings(),
+            }),
         })
     }
 

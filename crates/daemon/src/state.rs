@@ -1,8 +1,8 @@
 //! What every request handler has at hand.
 
 use crate::dns::Dns;
+use crate::doctor::Survey;
 use crate::log_level::LogControl;
-use crate::requirement::Requirement;
 use banger_api::{Choice, Setting, Version};
 use banger_core::id::InstanceId;
 use banger_engine::Engine;
@@ -50,8 +50,8 @@ pub struct About {
     pub bridge: String,
     /// Each setting with its origin.
     pub settings: Vec<Setting>,
-    /// Files without which no VM can start.
-    pub requirements: Vec<Requirement>,
+    /// Looks at the host before a start, and for `banger doctor`.
+    pub survey: Arc<dyn Survey>,
     /// Whether the host is simulated.
     pub simulated: bool,
 }

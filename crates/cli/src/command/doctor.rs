@@ -1,102 +1,111 @@
 //! `banger doctor`: whether everything is there and nothing leaked.
+//!
+//! The daemon examines the host; what the client can see for itself, and what other routes say
+//! already, is examined here.
 
 use super::Session;
+use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::launch;
-use crate::render::table::table;
+use crate::render::doctor::text;
 use banger_api::client::Client;
-use banger_api::{AuditReport, DnsState, DnsStatus, ErrorBody};
+use banger_api::{AuditReport, Check, DnsState, DnsStatus, ErrorBody, Scope, Verdict};
+use banger_core::error::ErrorCode;
 use serde::Serialize;
 
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    /// What was found, one line for each thing.
-    found: Vec<String>,
-    hints: Vec<String>,
-}
-
+/// What was found, as JSON.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Whether nothing failed.
     ok: bool,
     checks: Vec<Check>,
 }
 
-impl Check {
-    fn good(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, ok: true, found: vec![found.into()], hints: Vec::new() }
-    }
-
-    fn bad(name: &'static str, error: ErrorBody) -> Self {
-        let found = std::iter::once(error.message).chain(error.causes).collect();
-        Self { name, ok: false, found, hints: error.hints }
-    }
-}
-
-pub(super) async fn run(session: &Session<'_>) -> Result<(), Failure> {
-    let mut checks = vec![ssh()];
+pub(super) async fn run(session: &Session<'_>, args: &DoctorArgs) -> Result<(), Failure> {
+    let asked = args.scope();
+    let mut checks = Vec::new();
     match session.client().await {
-        Ok(client) => checks.extend(daemon(&client).await),
-        Err(Failure::Error(body)) => checks.push(Check::bad("daemon", *body)),
+        Ok(client) => checks.extend(through_daemon(&client, asked).await),
+        Err(Failure::Error(body)) => checks.push(failed(Scope::Daemon, "daemon", *body)),
         Err(failure) => return Err(failure),
     }
-    let report = Report { ok: checks.iter().all(|check| check.ok), checks };
-    session.output.answer(&report, text)?;
+    if wants(asked, Scope::Ssh) {
+        checks.push(ssh());
+    }
+    checks.sort_by_key(|check| Scope::ALL.iter().position(|scope| *scope == check.scope));
+    let report = Report { ok: checks.iter().all(|check| check.verdict != Verdict::Fail), checks };
+    session.output.answer(&report, |report| text(&report.checks))?;
     if report.ok { Ok(()) } else { Err(Failure::Exit(1)) }
+}
+
+fn wants(asked: Option<Scope>, scope: Scope) -> bool {
+    asked.is_none_or(|asked| asked == scope)
+}
+
+/// A check that ended in an error.
+fn failed(scope: Scope, name: &str, error: ErrorBody) -> Check {
+    let mut check = Check::fail(scope, name, error.code, error.message, String::new());
+    check.found.extend(error.causes);
+    check.hints = error.hints;
+    check
 }
 
 fn ssh() -> Check {
     match launch::find_ssh() {
-        Some(path) => Check::good("ssh", path.display().to_string()),
-        None => Check {
-            name: "ssh",
-            ok: false,
-            found: vec!["there is no program `ssh`".to_owned()],
-            hints: vec!["on Debian, install the package `openssh-client`".to_owned()],
-        },
+        Some(path) => Check::pass(Scope::Ssh, "ssh", path.display().to_string()),
+        None => Check::fail(
+            Scope::Ssh,
+            "ssh",
+            ErrorCode::MissingDependency,
+            "there is no program `ssh`",
+            "install OpenSSH's client: `openssh-client` on Debian and Ubuntu, `openssh-clients` \
+             on Fedora, `openssh` on Arch",
+        ),
     }
 }
 
-async fn daemon(client: &Client) -> Vec<Check> {
+async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
     let mut checks = Vec::new();
-    match client.daemon().await {
-        Ok(status) => {
-            let version = &status.version.version;
-            checks.push(Check::good("daemon", format!("bangerd {version}, pid {}", status.pid)));
-            for (name, choice) in [("vmm", &status.vmm), ("overlay", &status.overlay)] {
-                checks.push(Check::good(name, format!("{}: {}", choice.chosen, choice.because)));
+    if wants(asked, Scope::Daemon) || wants(asked, Scope::Dns) {
+        match client.daemon().await {
+            Ok(status) => {
+                let found = format!("bangerd {}, pid {}", status.version.version, status.pid);
+                checks.push(Check::pass(Scope::Daemon, "daemon", found));
+                checks.push(dns(&status.dns));
             }
-            checks.push(dns(&status.dns));
+            Err(error) => checks.push(failed(Scope::Daemon, "daemon", error.into_body())),
         }
-        Err(error) => checks.push(Check::bad("daemon", error.into_body())),
+        checks.retain(|check| check.verdict == Verdict::Fail || wants(asked, check.scope));
     }
-    checks.push(match client.bundle().await {
-        Ok(bundle) => match bundle.problem {
-            None => Check::good("bundle", bundle.dir.display().to_string()),
-            Some(problem) => Check::bad("bundle", problem),
-        },
-        Err(error) => Check::bad("bundle", error.into_body()),
-    });
-    checks.push(match client.audit().await {
-        Ok(report) => leaks(&report),
-        Err(error) => Check::bad("leaks", error.into_body()),
-    });
+    let elsewhere = [Scope::Daemon, Scope::Dns, Scope::Leaks];
+    if asked.is_none_or(|asked| !elsewhere.contains(&asked)) {
+        match client.doctor(asked).await {
+            Ok(report) => checks.extend(report.checks),
+            Err(error) => checks.push(failed(Scope::Daemon, "doctor", error.into_body())),
+        }
+    }
+    if wants(asked, Scope::Leaks) {
+        checks.push(match client.audit().await {
+            Ok(report) => leaks(&report),
+            Err(error) => failed(Scope::Leaks, "leaks", error.into_body()),
+        });
+    }
     checks
 }
 
 /// Whether names are answered for, where they should be.
 fn dns(status: &DnsStatus) -> Check {
-    let hints = match status.state {
-        DnsState::Off | DnsState::Serving => Vec::new(),
-        DnsState::Failed => vec![
-            "end the other program, or set another `dns_listen` in the configuration file"
-                .to_owned(),
-        ],
-    };
-    let found = vec![super::daemon::dns(status)];
-    Check { name: "dns", ok: hints.is_empty(), found, hints }
+    let found = super::daemon::dns(status);
+    match status.state {
+        DnsState::Off | DnsState::Serving => Check::pass(Scope::Dns, "dns", found),
+        DnsState::Failed => Check::fail(
+            Scope::Dns,
+            "dns",
+            ErrorCode::NetworkConflict,
+            found,
+            "end the other program, or set another `dns_listen` in the configuration file",
+        ),
+    }
 }
 
 /// Whether the host has what the ledger says, and nothing else of ours.
@@ -104,30 +113,13 @@ fn leaks(report: &AuditReport) -> Check {
     let audit = &report.audit;
     if audit.is_clean() {
         let count = report.inventory.len();
-        return Check::good(
-            "leaks",
-            format!("none; {count} objects on the host, all accounted for"),
-        );
+        let found = format!("none; {count} objects on the host, all accounted for");
+        return Check::pass(Scope::Leaks, "leaks", found);
     }
     let leaked = audit.leaked.iter().map(|seen| format!("leaked: {} ({})", seen.object, seen.key));
     let missing = audit.missing.iter().map(|key| format!("missing: {key}"));
-    Check {
-        name: "leaks",
-        ok: false,
-        found: leaked.chain(missing).collect(),
-        hints: vec!["`banger daemon restart` settles the difference; VMs go on".to_owned()],
-    }
-}
-
-fn text(report: &Report) -> String {
-    let mut rows = Vec::new();
-    for check in &report.checks {
-        let verdict = if check.ok { "ok" } else { "FAIL" };
-        let hints = check.hints.iter().map(|hint| format!("hint: {hint}"));
-        for (number, line) in check.found.iter().cloned().chain(hints).enumerate() {
-            let (name, verdict) = if number == 0 { (check.name, verdict) } else { ("", "") };
-            rows.push([name.to_owned(), verdict.to_owned(), line]);
-        }
-    }
-    table(["CHECK", "", "FOUND"], &rows)
+    let hint = "`banger daemon restart` settles the difference; VMs go on";
+    let mut check = Check::fail(Scope::Leaks, "leaks", ErrorCode::Host, String::new(), hint);
+    check.found = leaked.chain(missing).collect();
+    check
 }

@@ -134,7 +134,7 @@ fn version_shows_both_builds() {
     assert!(text(&Fake::new()).contains("\nbangerd: not running\n"));
 }
 
-fn status() -> Value {
+pub(crate) fn status() -> Value {
     json!({
         "version": version(1), "pid": 12, "instance": "abcde", "socket": "/r/bangerd.sock",
         "state_dir": "/s", "runtime_dir": "/r", "log_file": "/s/bangerd.log",
@@ -269,39 +269,6 @@ fn why_puts_the_telling_lines_first_and_marks_them() {
     assert!(
         banger(&fake, &["--json", "vm", "logs", "--why", "otter"]).contains("\"took_ms\": 1180")
     );
-}
-
-#[test]
-fn doctor_fails_on_a_leak_and_names_it() {
-    let leaked = json!({ "key": "vm/0f5k2m9q/tap", "object": "bgabcdetap" });
-    let audit = json!({
-        "audit": { "leaked": [leaked], "missing": ["instance/bridge"] },
-        "inventory": ["bgabcdetap"],
-    });
-    let bundle = json!({ "dir": "/s/bundle", "problem": null, "image": null });
-    let fake = Fake::new()
-        .get("/v1/daemon", status())
-        .get("/v1/audit", audit)
-        .get("/v1/bundle", bundle)
-        .serve();
-    let mut command = against(&fake, &["doctor"]);
-    crate::transcript::script(fake.dir(), "ssh", "exit 0");
-    let output = command.env("PATH", fake.dir()).output().unwrap();
-    assert_snapshot!(crate::transcript::transcript(&output, fake.dir()), @r"
-    exit: 1
-    --- stdout
-    CHECK          FOUND
-    ssh      ok    [DIR]/ssh
-    daemon   ok    bangerd 0.1.0, pid 12
-    vmm      ok    qemu: there is no /dev/kvm
-    overlay  ok    copy: ext4 cannot clone
-    dns      ok    127.0.0.1:42069; records: 1, queries answered: 12
-    bundle   ok    /s/bundle
-    leaks    FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
-                   missing: instance/bridge
-                   hint: `banger daemon restart` settles the difference; VMs go on
-    --- stderr
-    ");
 }
 
 #[test]

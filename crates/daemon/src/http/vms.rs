@@ -1,11 +1,12 @@
 //! Routes about VMs.
 
+use super::doctor::{check_create, check_start};
 use super::events;
 use super::extract::{Body, Reference};
 use super::openapi::SpecChangeSchema;
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::state::AppState;
-use crate::{requirement, view};
+use crate::view;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -35,7 +36,7 @@ pub(super) async fn create(
     Body(CreateVm { name, image, spec, start }): Body<CreateVm>,
 ) -> Result<Response, Problem> {
     if start.is_some() {
-        check_requirements(&state)?;
+        check_create(&state, &spec).await?;
     }
     let start = start.map(start_options);
     Ok(events::answer(state.engine.create(NewVm { name, image, spec, start })).await)
@@ -96,8 +97,7 @@ pub(super) async fn start(
     Reference(reference): Reference,
     Body(start): Body<StartVm>,
 ) -> Result<Response, Problem> {
-    state.engine.view(&reference)?;
-    check_requirements(&state)?;
+    check_start(&state, state.engine.view(&reference)?).await?;
     Ok(events::answer(state.engine.start(&reference, start_options(start))?).await)
 }
 
@@ -128,8 +128,7 @@ pub(super) async fn restart(
     Reference(reference): Reference,
     Body(RestartVm { stop, start }): Body<RestartVm>,
 ) -> Result<Response, Problem> {
-    state.engine.view(&reference)?;
-    check_requirements(&state)?;
+    check_start(&state, state.engine.view(&reference)?).await?;
     let (stop, start) = (seconds(stop.timeout_s), start_options(start));
     Ok(events::answer(state.engine.restart(&reference, stop, start)?).await)
 }
@@ -176,11 +175,6 @@ pub(super) async fn stats(
     Reference(reference): Reference,
 ) -> Result<Json<VmStats>, Problem> {
     Ok(Json(view::stats(state.engine.usage(&reference).await?)))
-}
-
-/// Refuses a start for which something is not installed, before anything is put in place.
-fn check_requirements(state: &AppState) -> Result<(), Problem> {
-    requirement::check(&state.about.requirements).map_err(|missing| problem::explained(&missing))
 }
 
 fn start_options(StartVm { wait, timeout_s }: StartVm) -> StartOptions {

@@ -1,13 +1,15 @@
 //! Every kind of error: its status, its code and its words.
 
 use crate::client::Answer;
-use crate::server::{Server, Setup};
+use crate::server::{Server, Setup, complete};
 use banger_core::guest::Stage;
 use banger_core::unit::MiB;
-use banger_daemon::requirement::Requirement;
+use banger_daemon::doctor::{Demand, Facts, Survey};
+use banger_host::facts::Depth;
 use banger_host::{GuestScript, Pace};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn show(title: &str, status: u16, error: &Value) -> String {
@@ -179,14 +181,24 @@ async fn a_full_subnet_is_refused() {
     ");
 }
 
+/// A host without the VMM's program.
+#[derive(Debug)]
+struct Without;
+
+impl Survey for Without {
+    fn usual(&self) -> Demand {
+        complete().usual
+    }
+
+    fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
+        Facts { has_program: false, ..Facts::complete(demand) }
+    }
+}
+
 #[tokio::test]
 async fn a_missing_program_is_told_before_anything_is_made() {
-    let requirement = Requirement {
-        what: "QEMU",
-        path: "/no/such/qemu".into(),
-        hints: vec!["install it".to_owned()],
-    };
-    let server = Server::with(Setup { requirements: vec![requirement], ..Setup::default() }).await;
+    let survey = Some(Arc::new(Without) as Arc<dyn Survey>);
+    let server = Server::with(Setup { survey, ..Setup::default() }).await;
     let refused = server.ask("POST", "/v1/vms", r#"{"name":"otter","start":{}}"#).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "missing_dependency"));
     assert_eq!(server.get("/v1/vms").await.json(), json!({"vms": []}));

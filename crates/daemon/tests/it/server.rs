@@ -9,8 +9,8 @@ use banger_core::spec::VmSpec;
 use banger_core::vm::OverlayMethod;
 use banger_daemon::config::DnsListen;
 use banger_daemon::dns::Dns;
+use banger_daemon::doctor::{Demand, Disks, SimSurvey, Survey};
 use banger_daemon::log_level::LogControl;
-use banger_daemon::requirement::Requirement;
 use banger_daemon::server;
 use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
 use banger_daemon::state::{About, AppState};
@@ -33,13 +33,21 @@ const END: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     pub(crate) sim: fn(&mut SimOptions),
     pub(crate) subnet: &'static str,
-    pub(crate) requirements: Vec<Requirement>,
+    /// What the host is like; one that has everything when absent.
+    pub(crate) survey: Option<Arc<dyn Survey>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sim: |_| {}, subnet: "172.16.0.1/24", requirements: Vec::new() }
+        Self { sim: |_| {}, subnet: "172.16.0.1/24", survey: None }
     }
+}
+
+/// A host that has everything.
+pub(crate) fn complete() -> SimSurvey {
+    let VmSpec { memory, .. } = VmSpec::builtin_defaults();
+    let usual = Demand { memory, overlay: OverlayMethod::Copy, disks: Disks::New, image: None };
+    SimSurvey { usual, settings: Vec::new() }
 }
 
 /// A running server. Its directory goes with it.
@@ -103,7 +111,7 @@ impl Server {
             overlay: choice(),
             bridge: String::new(),
             settings: Vec::new(),
-            requirements: setup.requirements,
+            survey: setup.survey.unwrap_or_else(|| Arc::new(complete())),
             simulated: true,
         };
         let (bound, listener) = Socket::bind(&socket).unwrap();

@@ -12,8 +12,9 @@ fn a_bundle_that_cannot_be_booted_from_is_told_with_its_remedy() {
     failed.refused("cannot use the runtime bundle").says("`/nonexistent/bundle` does not exist");
     failed.says("hint: build a bundle with `banger bundle build`");
     missing.banger(&["bundle", "show"]).code(1).says("`/nonexistent/bundle` does not exist");
-    let doctor = missing.banger(&["doctor"]);
-    doctor.code(1).shows("bundle   FAIL");
+    let doctor = missing.banger(&["--json", "doctor", "bundle"]);
+    let check = &doctor.code(1).json()["checks"][0];
+    assert_eq!((&check["name"], &check["verdict"]), (&"bundle".into(), &"fail".into()), "{doctor}");
     missing.finish();
 
     let text = Variant::legacy().replacing("vmlinux", |_, mut file| {

@@ -1,0 +1,137 @@
+//! What `banger doctor` makes of what the daemon says.
+
+use crate::fake::{Answer, Fake};
+use crate::reading::status;
+use crate::transcript::{against, script, transcript};
+use hyper::Method;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+fn audit(clean: bool) -> Value {
+    let leaked = json!({ "key": "vm/0f5k2m9q/tap", "object": "bgabcdetap" });
+    if clean {
+        json!({ "audit": { "leaked": [], "missing": [] }, "inventory": [] })
+    } else {
+        json!({
+            "audit": { "leaked": [leaked], "missing": ["instance/bridge"] },
+            "inventory": ["bgabcdetap"],
+        })
+    }
+}
+
+fn kvm(verdict: &str) -> Value {
+    json!({
+        "scope": "vm", "name": "kvm", "verdict": verdict, "found": ["there is no `/dev/kvm`"],
+        "hints": ["load `kvm_amd`"], "source": "vmm (/etc/b/config.toml)",
+    })
+}
+
+fn room() -> Value {
+    json!({ "scope": "disk", "name": "room", "verdict": "pass", "found": ["9.0 GiB are left"] })
+}
+
+/// What a run with `ssh` in the path came to.
+fn doctor(fake: &Fake, args: &[&str]) -> String {
+    script(fake.dir(), "ssh", "exit 0");
+    let args = [&["doctor"], args].concat();
+    let output = against(fake, &args).env("PATH", fake.dir()).output().unwrap();
+    transcript(&output, fake.dir())
+}
+
+#[test]
+fn a_leak_is_a_failure_and_is_named() {
+    let fake = Fake::new()
+        .get("/v1/daemon", status())
+        .get("/v1/doctor", json!({ "checks": [kvm("warn"), room()] }))
+        .get("/v1/audit", audit(false))
+        .serve();
+    assert_snapshot!(doctor(&fake, &[]), @r"
+    exit: 1
+    --- stdout
+    SCOPE   CHECK         FOUND
+    daemon  daemon  ok    bangerd 0.1.0, pid 12
+    vm      kvm     warn  there is no `/dev/kvm`
+                          by vmm (/etc/b/config.toml)
+                          hint: load `kvm_amd`
+    ssh     ssh     ok    [DIR]/ssh
+    disk    room    ok    9.0 GiB are left
+    dns     dns     ok    127.0.0.1:42069; records: 1, queries answered: 12
+    leaks   leaks   FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
+                          missing: instance/bridge
+                          hint: `banger daemon restart` settles the difference; VMs go on
+    --- stderr
+    ");
+}
+
+#[test]
+fn warnings_alone_are_no_failure() {
+    let fake = Fake::new()
+        .get("/v1/daemon", status())
+        .get("/v1/doctor", json!({ "checks": [kvm("warn")] }))
+        .get("/v1/audit", audit(true))
+        .serve();
+    let said = doctor(&fake, &[]);
+    assert!(said.starts_with("exit: 0\n"), "{said}");
+    assert!(said.contains("none; 0 objects on the host, all accounted for"), "{said}");
+}
+
+#[test]
+fn one_scope_asks_for_nothing_else() {
+    let answer = json!({ "checks": [kvm("fail")] });
+    let fake = Fake::new().get("/v1/doctor?scope=vm", answer).serve();
+    assert_snapshot!(doctor(&fake, &["vm"]), @r"
+    exit: 1
+    --- stdout
+    SCOPE  CHECK        FOUND
+    vm     kvm    FAIL  there is no `/dev/kvm`
+                        by vmm (/etc/b/config.toml)
+                        hint: load `kvm_amd`
+    --- stderr
+    ");
+    assert_eq!(fake.asked(), ["GET /v1/doctor?scope=vm"]);
+}
+
+#[test]
+fn leaks_alone_compare_both_ways() {
+    let fake = Fake::new().get("/v1/audit", audit(false)).serve();
+    assert_snapshot!(doctor(&fake, &["--leaks"]), @r"
+    exit: 1
+    --- stdout
+    SCOPE  CHECK        FOUND
+    leaks  leaks  FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
+                        missing: instance/bridge
+                        hint: `banger daemon restart` settles the difference; VMs go on
+    --- stderr
+    ");
+    let fake = Fake::new().get("/v1/audit", audit(true)).serve();
+    assert!(doctor(&fake, &["--leaks"]).starts_with("exit: 0\n"));
+    assert_eq!(fake.asked(), ["GET /v1/audit"]);
+}
+
+#[test]
+fn a_report_is_a_document() {
+    let fake = Fake::new().get("/v1/doctor?scope=disk", json!({ "checks": [room()] })).serve();
+    let output = against(&fake, &["--json", "doctor", "disk"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["ok"], true);
+    assert_eq!(document["checks"][0]["found"], json!(["9.0 GiB are left"]));
+}
+
+#[test]
+fn what_the_daemon_cannot_say_is_a_failure_and_the_rest_is_told() {
+    let defect = json!({ "code": "internal", "message": "the store is broken" });
+    let fake = Fake::new()
+        .get("/v1/daemon", status())
+        .on(Method::GET, "/v1/doctor", Answer::Json(500, defect))
+        .get("/v1/audit", audit(true))
+        .serve();
+    let said = doctor(&fake, &[]);
+    assert!(said.starts_with("exit: 1\n") && said.contains("the store is broken"), "{said}");
+    assert!(said.contains("all accounted for"), "{said}");
+}
+
+#[test]
+fn a_scope_that_is_none_is_refused_with_the_known_ones() {
+    let said = doctor(&Fake::new(), &["kvm"]);
+    assert!(said.contains("`kvm` is no scope; it is one of `daemon`, `vm`, `nat`"), "{said}");
+}

@@ -1,0 +1,130 @@
+//! Everything that the checks go by.
+
+use crate::config::Key;
+use banger_api::{Choice, ErrorBody, Setting};
+use banger_core::image::Image;
+use banger_core::unit::{Bytes, MiB};
+use banger_core::vm::{OverlayMethod, VmmKind};
+use banger_host::facts::{Distribution, HostFacts, Memory};
+use banger_vmm::KvmStatus;
+use std::path::PathBuf;
+
+/// What is asked of the host: a VM that is to start, or one as it would be by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// Its memory.
+    pub memory: MiB,
+    /// How its root disk is layered.
+    pub overlay: OverlayMethod,
+    /// Whether its disks are there.
+    pub disks: Disks,
+    /// The image that it boots from, for a VM that has one.
+    pub image: Option<Image>,
+}
+
+/// Whether a VM's disks are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disks {
+    /// They are to be made.
+    New,
+    /// They are.
+    Kept,
+}
+
+/// What a program answers when it is asked for its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionSaid {
+    /// It was not asked.
+    NotAsked,
+    /// Nothing.
+    Nothing,
+    /// A line.
+    Line(String),
+}
+
+/// What is known of the runtime bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFacts {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Whether it has a manifest; without one it is known by its files' names.
+    pub has_manifest: bool,
+    /// The image that it holds, or why it cannot be used.
+    pub image: Result<Image, ErrorBody>,
+}
+
+/// Everything that the checks go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The host.
+    pub host: HostFacts,
+    /// Whether KVM can be used.
+    pub kvm: KvmStatus,
+    /// Which VMM runs new VMs.
+    pub vmm: VmmKind,
+    /// Why it is that one.
+    pub vmm_choice: Choice,
+    /// The VMM's program.
+    pub program: PathBuf,
+    /// Whether the program is there.
+    pub has_program: bool,
+    /// What the program says about itself.
+    pub version: VersionSaid,
+    /// Why root disks are layered as they are.
+    pub overlay_choice: Choice,
+    /// What is asked of the host.
+    pub demand: Demand,
+    /// Files of the image in `demand` that are not there, each with its role.
+    pub lost: Vec<(&'static str, PathBuf)>,
+    /// The key with which VMs are entered; else what is wrong with it, as a clause.
+    pub key: Result<PathBuf, String>,
+    /// The runtime bundle; `None` where it was not looked at.
+    pub bundle: Option<BundleFacts>,
+    /// The settings with their origins.
+    pub settings: Vec<Setting>,
+}
+
+impl Facts {
+    /// A host that has everything, for a VM of this kind.
+    pub fn complete(demand: Demand) -> Self {
+        let choice = |chosen: &str| Choice {
+            chosen: chosen.to_owned(),
+            because: "the host is simulated".to_owned(),
+        };
+        let room = Bytes(64 << 30);
+        let host = HostFacts {
+            distribution: Distribution::Debian,
+            root: true,
+            kvm_opens: true,
+            tun: Ok(()),
+            nft: Some("/usr/sbin/nft".into()),
+            mke2fs: Some("/usr/sbin/mke2fs".into()),
+            device_mapper: Ok(()),
+            bridge_filter: Some(Ok(())),
+            forwarding: Some(true),
+            memory: Some(Memory { total: room, available: room }),
+            room: Ok(room),
+        };
+        Self {
+            host,
+            kvm: KvmStatus::Usable,
+            vmm: VmmKind::Firecracker,
+            vmm_choice: choice(VmmKind::Firecracker.as_str()),
+            program: "/usr/local/bin/firecracker".into(),
+            has_program: true,
+            version: VersionSaid::NotAsked,
+            overlay_choice: choice(demand.overlay.as_str()),
+            demand,
+            lost: Vec::new(),
+            key: Ok("ssh/id_ed25519".into()),
+            bundle: None,
+            settings: Vec::new(),
+        }
+    }
+
+    /// A setting's key with its origin: `vmm (default)`.
+    pub(super) fn origin(&self, key: Key) -> String {
+        let known = self.settings.iter().find(|setting| setting.key == key.as_str());
+        format!("{key} ({})", known.map_or("default", |setting| setting.source.as_str()))
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether the host is fit: the doctor's route, and the check before a start.
+
+use super::extract::Queried;
+use crate::doctor::{BundleFacts, Demand, Disks, Facts, SCOPES, examine};
+use crate::preflight;
+use crate::problem::{self, Problem};
+use crate::state::AppState;
+use axum::Json;
+use axum::extract::State;
+use banger_api::{DoctorQuery, DoctorReport, ErrorBody};
+use banger_core::error::ErrorCode;
+use banger_core::spec::SpecChange;
+use banger_core::state::VmState;
+use banger_engine::VmView;
+use banger_host::facts::Depth;
+use banger_image::bundle::MANIFEST_FILE;
+
+/// What is right and what is wrong with the host; the answer may take a second
+#[utoipa::path(get, path = "/v1/doctor", operation_id = "doctor", params(DoctorQuery), responses(
+    (status = 200, description = "The checks", body = DoctorReport),
+    (status = "default", description = "An error", body = ErrorBody),
+))]
+pub(super) async fn doctor(
+    State(state): State<AppState>,
+    Queried(DoctorQuery { scope }): Queried<DoctorQuery>,
+) -> Result<Json<DoctorReport>, Problem> {
+    let facts = blocking(move || {
+        let demand = state.about.survey.usual();
+        with_bundle(&state, state.about.survey.facts(demand, Depth::Whole))
+    })
+    .await?;
+    let scopes = SCOPES.into_iter().filter(|known| scope.is_none_or(|asked| asked == *known));
+    let checks = scopes.flat_map(|scope| examine(&facts, scope)).collect();
+    Ok(Json(DoctorReport { checks }))
+}
+
+/// Refuses to make a VM that could not start.
+pub(super) async fn check_create(state: &AppState, spec: &SpecChange) -> Result<(), Problem> {
+    let (state, memory) = (state.clone(), spec.memory);
+    let facts = blocking(move || {
+        let usual = state.about.survey.usual();
+        let demand = Demand { memory: memory.unwrap_or(usual.memory), ..usual };
+        with_bundle(&state, state.about.survey.facts(demand, Depth::Quick))
+    })
+    .await?;
+    preflight::check(&facts, None).map_err(|error| Problem::new(*error))
+}
+
+/// Refuses the start of a VM that cannot start, before anything is put in place.
+pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Problem> {
+    let vm = view.vm;
+    let name = vm.name.to_string();
+    let is_new = vm.state == VmState::Created;
+    let demand = Demand {
+        memory: vm.spec.memory,
+        overlay: vm.overlay,
+        disks: if is_new { Disks::New } else { Disks::Kept },
+        image: Some(vm.image),
+    };
+    let state = state.clone();
+    let facts = blocking(move || state.about.survey.facts(demand, Depth::Quick)).await?;
+    preflight::check(&facts, Some(&name)).map_err(|error| Problem::new(*error))
+}
+
+fn with_bundle(state: &AppState, facts: Facts) -> Facts {
+    let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
+    let images = state.engine.images().map_err(|error| problem::describe(&error));
+    let bundle = BundleFacts {
+        has_manifest: dir.join(MANIFEST_FILE).exists(),
+        image: images.and_then(|images| {
+            let none = || ErrorBody::plain(ErrorCode::BundleUnusable, "the bundle has no image");
+            images.into_iter().next().ok_or_else(none)
+        }),
+        dir,
+    };
+    Facts { bundle: Some(bundle), ..facts }
+}
+
+/// Runs what looks at files off the threads that serve.
+async fn blocking<T: Send + 'static>(
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(look).await.map_err(|error| problem::internal(&error))
+}
