@@ -1,9 +1,14 @@
 //! What every error owes its reader: a stable code and, where there is one, a remedy.
 
+mod manual;
+
+pub use manual::render_manual;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The closed list of error codes. `docs/errors.md` gives their meaning; a code is never reused.
+/// The closed list of error codes; a code is never reused. `docs/errors.md` is made from their
+/// meanings and remedies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {

@@ -1,6 +1,7 @@
 //! bangerd: the daemon that runs VMs. It stays in the foreground; whoever starts it detaches it.
 
 use banger_api::{ErrorBody, Version, build};
+use banger_core::error::render_manual;
 use banger_daemon::http;
 use banger_daemon::problem;
 use banger_daemon::startup::{Daemon, Options, Simulation, StartError};
@@ -46,6 +47,8 @@ enum Command {
     /// Print the OpenAPI document of the daemon's API
     #[command(hide = true)]
     Openapi,
+    /// Print the document of all error codes
+    Errors,
 }
 
 impl Args {
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
     let args = Args::read();
     if let Some(Command::Openapi) = args.command {
         return print_openapi();
+    }
+    if let Some(Command::Errors) = args.command {
+        return print(&render_manual());
     }
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,7 +96,11 @@ fn run(args: Args) -> Result<(), StartError> {
 
 fn print_openapi() -> ExitCode {
     let text = http::document().to_pretty_json().expect("a document has string keys only");
-    match writeln!(io::stdout(), "{text}") {
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -6,13 +6,9 @@ use crate::cmd::Cmd;
 use crate::programs;
 use crate::workspace::{Profile, Workspace};
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
 use std::fs;
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
-const ERRORS: &str = "docs/errors.md";
-const ERROR_CODES: &str = "crates/core/src/error.rs";
-const OPENAPI: &str = "docs/openapi.json";
 
 pub(super) fn architecture(source: &Source) -> Vec<Finding> {
     let Some(document) = source.file(ARCHITECTURE) else {
@@ -32,52 +28,36 @@ fn names(text: &str, path: &str) -> bool {
     text.match_indices(path).any(|(at, _)| !text[at + path.len()..].starts_with(goes_on))
 }
 
-pub(super) fn error_codes(source: &Source) -> Vec<Finding> {
-    let (Some(code), Some(document)) = (source.file(ERROR_CODES), source.file(ERRORS)) else {
-        return vec![Finding::new(ERRORS, format!("is missing, or {ERROR_CODES} is"))];
-    };
-    // The arms of `as_str`: `Self::NoSpace => "no_space",`.
-    let in_source: BTreeSet<&str> = code
-        .code()
-        .filter_map(|line| line.code.trim().strip_prefix("Self::")?.split_once(" => \""))
-        .filter_map(|(_, text)| text.strip_suffix("\","))
-        .collect();
-    let documented: BTreeSet<&str> = document
-        .text
-        .lines()
-        .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'))
-        .collect();
-    let missing = in_source
-        .difference(&documented)
-        .map(|code| Finding::new(ERRORS, format!("has no section for `{code}`")));
-    let unknown = documented
-        .difference(&in_source)
-        .map(|code| Finding::new(ERRORS, format!("has a section for `{code}`, which is no code")));
-    let none = in_source.is_empty().then(|| Finding::new(ERROR_CODES, "no code was found in it"));
-    missing.chain(unknown).chain(none).collect()
-}
+/// Documents that the daemon prints: where they are, and with which of its words.
+const GENERATED: [(&str, &str); 2] =
+    [("docs/openapi.json", "openapi"), ("docs/errors.md", "errors")];
 
-/// A finding if the OpenAPI document is not what the daemon says.
-pub(super) fn stale_openapi(workspace: &Workspace) -> Result<Vec<Finding>> {
-    let current = openapi(workspace)?;
-    let stored = fs::read_to_string(workspace.root().join(OPENAPI)).unwrap_or_default();
-    Ok(if stored == current {
-        Vec::new()
-    } else {
-        vec![Finding::new(OPENAPI, "is not what `bangerd openapi` says")]
-    })
-}
-
-/// Writes the OpenAPI document.
-pub(super) fn update_openapi(workspace: &Workspace) -> Result<()> {
-    let path = workspace.root().join(OPENAPI);
-    fs::write(&path, openapi(workspace)?)
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn openapi(workspace: &Workspace) -> Result<String> {
+/// A finding for each document that is not what the daemon says.
+pub(super) fn stale(workspace: &Workspace) -> Result<Vec<Finding>> {
     programs::build_for_host(workspace, Profile::Debug)?;
-    Cmd::new(workspace.program(Profile::Debug, "bangerd")).arg("openapi").read()
+    let mut findings = Vec::new();
+    for (path, word) in GENERATED {
+        let stored = fs::read_to_string(workspace.root().join(path)).unwrap_or_default();
+        if stored != printed(workspace, word)? {
+            findings.push(Finding::new(path, format!("is not what `bangerd {word}` says")));
+        }
+    }
+    Ok(findings)
+}
+
+/// Writes the documents that the daemon prints.
+pub(super) fn update(workspace: &Workspace) -> Result<()> {
+    programs::build_for_host(workspace, Profile::Debug)?;
+    for (path, word) in GENERATED {
+        let path = workspace.root().join(path);
+        fs::write(&path, printed(workspace, word)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn printed(workspace: &Workspace, word: &str) -> Result<String> {
+    Cmd::new(workspace.program(Profile::Debug, "bangerd")).arg(word).read()
 }
 
 #[cfg(test)]
@@ -100,20 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_sections_are_the_same() {
-        let code = "match self {\n    Self::Vmm => \"vmm\",\n    Self::Host => \"host\",\n}\n";
-        let source =
-            |document: &'static str| Source::of(&[(ERROR_CODES, code), (ERRORS, document)]);
-        assert!(error_codes(&source("# Errors\n## `vmm`\ntext\n## `host`\n")).is_empty());
-        assert_eq!(
-            said(error_codes(&source("## `vmm`\n## `hots`\n"))),
-            ["has no section for `host`", "has a section for `hots`, which is no code"]
-        );
-    }
-
-    #[test]
     fn a_document_that_is_gone_is_a_finding() {
         assert_eq!(said(architecture(&Source::of(&[]))), ["is missing"]);
-        assert_eq!(error_codes(&Source::of(&[])).len(), 1);
     }
 }
