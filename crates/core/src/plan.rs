@@ -8,6 +8,7 @@ use crate::net::Subnet;
 use crate::resource::{HostAccess, Member, Payload, Resource, Role, SnapshotPart, VmmProcess};
 use crate::unit::{Bytes, Sectors};
 use crate::vm::{OverlayMethod, Vm};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// The bridge that an instance's VMs share.
@@ -19,6 +20,8 @@ pub struct BridgeSpec {
     pub subnet: Subnet,
     /// Which of the host's addresses the guests reach, from the configuration.
     pub host_access: HostAccess,
+    /// The port of the bridge's address on which the guests' DNS queries are answered, if they are.
+    pub dns_port: Option<NonZeroU16>,
 }
 
 /// What a plan needs beyond the VM's own record.
@@ -166,6 +169,7 @@ pub fn plan_network(layout: &Layout, bridge: &BridgeSpec, mut members: Vec<Membe
         subnet: bridge.subnet,
         members,
         host_access: bridge.host_access,
+        dns_port: bridge.dns_port,
     };
     let link = Resource::Bridge {
         name: bridge.name.clone(),
@@ -344,6 +348,7 @@ mod tests {
             name: IfName::try_from("banger0".to_owned()).unwrap(),
             subnet: "172.16.0.1/24".parse().unwrap(),
             host_access: HostAccess::Gateway,
+            dns_port: NonZeroU16::new(42_069),
         };
         let first = member(&vm(OverlayMethod::Copy), &layout());
         let second = Member { ip: Ipv4Addr::new(172, 16, 0, 9).into(), ..first.clone() };
@@ -352,8 +357,8 @@ mod tests {
             panic!("members need a network");
         };
         assert_eq!(roles(&plan), [Role::Firewall, Role::Bridge]);
-        let Resource::Firewall { members, .. } = &plan[0] else { panic!("it is first") };
-        assert_eq!(members, &[first, second]);
+        let Resource::Firewall { members, dns_port, .. } = &plan[0] else { panic!("it is first") };
+        assert_eq!((members, *dns_port), (&vec![first, second], bridge.dns_port));
         let NetworkPlan::Remove(plan) = plan_network(&layout(), &bridge, Vec::new()) else {
             panic!("nobody needs a network");
         };

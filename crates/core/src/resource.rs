@@ -14,6 +14,7 @@ use crate::net::{GuestIp, MacAddr, Subnet};
 use crate::unit::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// One object that should exist on the host.
@@ -125,6 +126,9 @@ pub enum Resource {
         /// Which of the host's addresses they reach.
         #[serde(default)]
         host_access: HostAccess,
+        /// The port of the bridge's address to which DNS queries to that address are turned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dns_port: Option<NonZeroU16>,
     },
     /// A TAP interface, up and attached to the bridge.
     Tap {
@@ -361,6 +365,7 @@ impl Observed {
                 subnet: unknown,
                 members: Vec::new(),
                 host_access: HostAccess::Gateway,
+                dns_port: None,
             }),
             _ => None,
         }

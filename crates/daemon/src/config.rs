@@ -89,6 +89,7 @@ impl Config {
             host_access: texts
                 .get(Key::GuestHostAccess, value::host_access)?
                 .unwrap_or(HostAccess::Gateway),
+            dns_port: None,
         };
         Ok(Self {
             defaults,

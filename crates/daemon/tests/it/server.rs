@@ -90,6 +90,7 @@ impl Server {
                 name: "banger0".to_owned().try_into().unwrap(),
                 subnet: setup.subnet.parse().unwrap(),
                 host_access: HostAccess::Gateway,
+                dns_port: None,
             },
             overlay: OverlayMethod::Copy,
             nameservers: Vec::new(),

@@ -59,6 +59,7 @@ fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
             name: IfName::try_from("banger0".to_owned()).unwrap(),
             subnet: subnet.parse().unwrap(),
             host_access: HostAccess::Gateway,
+            dns_port: None,
         },
         overlay,
         nameservers: Vec::new(),

@@ -119,7 +119,7 @@ impl Host for LinuxHost {
             }
             Resource::BootInitrd { path, parts, tail, .. } => initrd::ensure(path, parts, tail),
             Resource::Bridge { name, subnet, alias } => link::ensure_bridge(name, *subnet, alias),
-            Resource::Firewall { table, bridge, subnet, members, host_access } => {
+            Resource::Firewall { table, bridge, subnet, members, host_access, dns_port } => {
                 firewall::ensure(&firewall::Rules {
                     table,
                     bridge,
@@ -127,6 +127,7 @@ impl Host for LinuxHost {
                     taps: &self.layout.tap_prefix(),
                     members,
                     host_access: *host_access,
+                    dns_port: *dns_port,
                 })
             }
             Resource::Tap { name, bridge, .. } => link::ensure_tap(name, bridge),
@@ -230,6 +231,7 @@ mod tests {
             subnet: "172.16.0.1/24".parse().unwrap(),
             members: vec![member],
             host_access: HostAccess::Gateway,
+            dns_port: None,
         };
         let host = LinuxHost::new(ours);
         for resource in [tap, firewall] {

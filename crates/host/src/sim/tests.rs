@@ -56,6 +56,7 @@ impl Lab {
             name: if_name("banger0"),
             subnet: "172.16.0.1/24".parse().unwrap(),
             host_access: HostAccess::Gateway,
+            dns_port: None,
         };
         let tap = self.layout.tap(&VmId::from_entropy(1));
         let member = Member { ip, mac: MacAddr::for_ip(ip), tap, nat: true };

@@ -19,6 +19,7 @@ use banger_core::unit::Bytes;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 /// One change of the world, as the journal keeps it.
@@ -61,6 +62,8 @@ pub(super) enum Object {
         members: Vec<Member>,
         #[serde(default)]
         host_access: HostAccess,
+        #[serde(default)]
+        dns_port: Option<NonZeroU16>,
     },
     // A TAP is attached while the bridge of that name is the one that it was attached to.
     Tap {
@@ -247,12 +250,15 @@ impl World {
                 self.snapshot(vm, &seen, base, tail.as_deref())?
             }
             Resource::Bridge { name, subnet, .. } => self.bridge(name, &seen, *subnet)?,
-            Resource::Firewall { bridge, subnet, members, host_access, .. } => Object::Firewall {
-                bridge: bridge.clone(),
-                subnet: *subnet,
-                members: members.clone(),
-                host_access: *host_access,
-            },
+            Resource::Firewall { bridge, subnet, members, host_access, dns_port, .. } => {
+                Object::Firewall {
+                    bridge: bridge.clone(),
+                    subnet: *subnet,
+                    members: members.clone(),
+                    host_access: *host_access,
+                    dns_port: *dns_port,
+                }
+            }
             Resource::Tap { name, bridge, .. } => self.tap(name, bridge)?,
             Resource::VmmProcess(vmm) => self.vmm(vmm, &seen, guest)?,
         };

@@ -39,6 +39,7 @@ fn table(scene: &Scene, guests: &[u8]) -> Resource {
         subnet: "172.16.0.1/24".parse().unwrap(),
         members: guests.iter().map(member).collect(),
         host_access: HostAccess::Gateway,
+        dns_port: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! that plays the world on the other.
 
 use crate::scene::Scene;
-use crate::wire::{ARP, Frame, IPV4, Kind, Mac, Udp, Wire, arp_answer, ip, mac_text};
+use crate::wire::{ARP, Frame, IPV4, Kind, Mac, Udp, Wire, arp_answer, ip, mac_text, tcp_greeting};
 use banger_core::names::IfName;
 use banger_core::net::MacAddr;
 use banger_core::resource::{HostAccess, Member, Resource};
@@ -47,6 +47,7 @@ fn firewall(scene: &Scene, members: Vec<Member>, host_access: HostAccess) -> Res
         subnet: format!("{GATEWAY}/24").parse().unwrap(),
         members,
         host_access,
+        dns_port: None,
     }
 }
 
@@ -153,6 +154,42 @@ fn guests_reach_the_host_at_the_bridges_address_alone_unless_more_is_allowed() {
     assert_eq!([caller(&inner), caller(&inner)], [OTTER, HERON]);
     assert_eq!(caller(&outer), OTTER);
     assert_uncalled(&outer);
+    scene.clear().unwrap();
+    scene.finish();
+}
+
+#[test]
+fn a_query_to_the_bridges_address_reaches_the_port_that_answers() {
+    let scene = Scene::new();
+    let Wires { mut otter, mut heron, mut world, .. } = wires(&scene);
+    let mut with_names = firewall(&scene, members(&scene), HostAccess::Gateway);
+    if let Resource::Firewall { dns_port, .. } = &mut with_names {
+        *dns_port = std::num::NonZeroU16::new(7000);
+    }
+    scene.ensure(&with_names);
+    let (inner, usual) = (bind(GATEWAY), UdpSocket::bind((GATEWAY, 53)).unwrap());
+    let connections = std::net::TcpListener::bind((GATEWAY, 7000)).unwrap();
+    for (guest, address) in [(&mut otter, OTTER), (&mut heron, HERON)] {
+        guest.send(&udp(address, GATEWAY, 53));
+        let (_, asker) = inner.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(asker.ip(), address, "with NAT and without");
+        inner.send_to(b"", asker).unwrap();
+        let answer = guest.receive();
+        assert_eq!((answer.from, answer.from_port, answer.to_port), (GATEWAY, 53, 4000));
+        guest.send_packet(&tcp_greeting(address, GATEWAY, 53));
+        let greeted = guest.receive_packet(6);
+        // The ports, and SYN with ACK.
+        assert_eq!((&greeted[20..24], greeted[33]), (&[0, 53, 0x0f, 0xa0][..], 0x12));
+    }
+    drop(connections);
+    assert_uncalled(&usual);
+    // Only what is for the bridge: the world's name servers are the world's.
+    otter.send(&udp(OTTER, WORLD, 53));
+    assert_eq!(world.receive().to_port, 53);
+    scene.ensure(&firewall(&scene, members(&scene), HostAccess::Gateway));
+    // From another port: what a connection was turned to, it keeps.
+    otter.send(&Udp { from_port: 4001, ..udp(OTTER, GATEWAY, 53) });
+    assert_eq!(caller(&usual), OTTER);
     scene.clear().unwrap();
     scene.finish();
 }

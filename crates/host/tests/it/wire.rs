@@ -77,8 +77,13 @@ impl Wire {
 
     /// Sends a packet to the host, as who the wire's end is.
     pub(crate) fn send(&mut self, udp: &Udp) {
+        self.send_packet(&udp.packet());
+    }
+
+    /// The same with any IPv4 packet.
+    pub(crate) fn send_packet(&mut self, packet: &[u8]) {
         let (to, from) = (self.host_mac, self.own_mac);
-        self.send_frame(&Frame { to, from, kind: IPV4, payload: udp.packet() });
+        self.send_frame(&Frame { to, from, kind: IPV4, payload: packet.to_vec() });
     }
 
     pub(crate) fn send_frame(&mut self, frame: &Frame) {
@@ -92,10 +97,15 @@ impl Wire {
 
     /// The next UDP packet; whatever else is on the wire is passed over.
     pub(crate) fn receive(&mut self) -> Udp {
+        Udp::of(&self.receive_packet(17))
+    }
+
+    /// The next IPv4 packet of the protocol.
+    pub(crate) fn receive_packet(&mut self, protocol: u8) -> Vec<u8> {
         loop {
             let frame = self.receive_frame();
-            if frame.kind == IPV4 && frame.payload[9] == 17 {
-                return Udp::of(&frame.payload);
+            if frame.kind == IPV4 && frame.payload[9] == protocol {
+                return frame.payload;
             }
         }
     }
@@ -129,13 +139,7 @@ impl Wire {
 impl Udp {
     /// The packet, with no data and no checksum of its own.
     pub(crate) fn packet(&self) -> Vec<u8> {
-        let mut ip = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
-        ip.extend(self.from.octets());
-        ip.extend(self.to.octets());
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-        let folded = (sum & 0xffff) + (sum >> 16);
-        let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
-        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let mut ip = ip_header(17, 8, self.from, self.to);
         ip.extend(self.from_port.to_be_bytes());
         ip.extend(self.to_port.to_be_bytes());
         ip.extend([0, 8, 0, 0]);
@@ -147,6 +151,34 @@ impl Udp {
         let port = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
         Self { from: address(12), from_port: port(20), to: address(16), to_port: port(22) }
     }
+}
+
+fn ip_header(protocol: u8, length: u8, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 20 + length, 0, 0, 0, 0, 64, protocol, 0, 0];
+    ip.extend(from.octets());
+    ip.extend(to.octets());
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    ip
+}
+
+/// The Internet's checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let pair = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair[1]);
+    let sum: u32 = bytes.chunks(2).map(pair).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
+}
+
+/// The first packet of a TCP connection from port 4000.
+pub(crate) fn tcp_greeting(from: Ipv4Addr, to: Ipv4Addr, to_port: u16) -> Vec<u8> {
+    let mut tcp = 4000u16.to_be_bytes().to_vec();
+    tcp.extend(to_port.to_be_bytes());
+    // Numbers, twenty bytes of header, SYN, a window; the checksum comes last.
+    tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    let pseudo = [&from.octets()[..], &to.octets(), &[0, 6, 0, 20], &tcp].concat();
+    tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+    [ip_header(6, 20, from, to), tcp].concat()
 }
 
 /// An ARP answer that says that the address is at the hardware address.

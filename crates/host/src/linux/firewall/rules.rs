@@ -13,6 +13,7 @@ use banger_core::names::{IfName, TableName};
 use banger_core::net::Subnet;
 use banger_core::resource::{HostAccess, Member};
 use std::fmt::{Display, Write};
+use std::num::NonZeroU16;
 
 /// The families that have a table, by their words in a script.
 pub(super) const FAMILIES: [(&str, Family); 2] = [("ip", Family::Ip), ("bridge", Family::Bridge)];
@@ -32,6 +33,8 @@ pub(in super::super) struct Rules<'a> {
     pub(in super::super) members: &'a [Member],
     /// Which of the host's addresses they reach.
     pub(in super::super) host_access: HostAccess,
+    /// Where queries for the bridge's own address are answered.
+    pub(in super::super) dns_port: Option<NonZeroU16>,
 }
 
 /// `delete` fails for a table that is not there; adding it first makes the script idempotent.
@@ -108,6 +111,7 @@ impl Rules<'_> {
         let guests = render_set("guests", "ipv4_addr", self.with_nat().map(|member| member.ip));
         let gateway = subnet.gateway();
         let network = format!("{}/{}", subnet.network(), subnet.prefix());
+        let names = self.names();
         let outsiders = match self.host_access {
             HostAccess::Gateway => "",
             HostAccess::Any => " ip saddr != @guests",
@@ -131,7 +135,28 @@ impl Rules<'_> {
     type nat hook postrouting priority srcnat; policy accept;
     ip saddr @guests oifname != "{bridge}" ip daddr != {network} masquerade
   }}
-"#
+{names}"#
+        )
+    }
+
+    /// Turns guests' DNS queries to where they are answered, since the daemon may not have a port
+    /// below 1024. A resolver file can name no port, so the guests ask the usual one.
+    ///
+    /// Another server on the bridge's port 53 is not reached by guests while this stands.
+    fn names(&self) -> String {
+        let Self { bridge, .. } = self;
+        let Some(port) = self.dns_port else { return String::new() };
+        let gateway = self.subnet.gateway();
+        let turn = |transport: &str| {
+            format!(
+                "    iifname \"{bridge}\" ip daddr {gateway} {transport} dport 53 redirect to :{port}\n"
+            )
+        };
+        format!(
+            "  chain prerouting {{\n    type nat hook prerouting priority dstnat; policy accept;\n\
+             {}{}  }}\n",
+            turn("udp"),
+            turn("tcp"),
         )
     }
 
@@ -208,6 +233,14 @@ mod tests {
             taps: &layout.tap_prefix(),
             members,
             host_access,
+            dns_port: None,
+        })
+    }
+
+    /// The same rules with a port on which names are answered.
+    fn with_names<T>(port: u16, see: impl Fn(&Rules<'_>) -> T) -> T {
+        with(&[member(2, true)], HostAccess::Gateway, |rules| {
+            see(&Rules { dns_port: NonZeroU16::new(port), ..*rules })
         })
     }
 
@@ -312,7 +345,20 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_follows_guests_their_nat_and_the_access() {
+    fn queries_for_the_bridges_address_are_turned_to_who_answers() {
+        let text = with_names(42_069, |rules| rules.render_replacement("banger 0"));
+        let (_, rest) = text.split_once("  chain prerouting {\n").unwrap();
+        let (chain, _) = rest.split_once("  }\n").unwrap();
+        insta::assert_snapshot!(chain, @r#"
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "banger0" ip daddr 172.16.0.1 udp dport 53 redirect to :42069
+        iifname "banger0" ip daddr 172.16.0.1 tcp dport 53 redirect to :42069
+        "#);
+        assert!(!replacement(&[member(2, true)], HostAccess::Gateway).contains("redirect"));
+    }
+
+    #[test]
+    fn the_fingerprint_follows_guests_their_nat_the_access_and_the_port() {
         let print = |members: &[Member], access| with(members, access, |rules| rules.fingerprint());
         let first = print(&[member(2, true)], HostAccess::Gateway);
         assert_eq!(first, print(&[member(2, true)], HostAccess::Gateway));
@@ -323,5 +369,7 @@ mod tests {
         ] {
             assert_ne!(first, print(&members, access));
         }
+        let ports = [1, 2].map(|port| with_names(port, |rules| rules.fingerprint()));
+        assert!(ports[0] != ports[1] && !ports.contains(&first));
     }
 }
