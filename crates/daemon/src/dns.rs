@@ -5,7 +5,7 @@
 
 use crate::config::DnsListen;
 use banger_api::{DnsState, DnsStatus};
-use banger_dns::{Authority, Server};
+use banger_dns::{Audience, Authority, Server};
 use banger_host::port_holder;
 use std::io;
 use std::net::SocketAddr;
@@ -106,7 +106,8 @@ impl Keeper {
         let mut bound = first;
         loop {
             if let Some(server) = bound {
-                match server.run(Arc::clone(&self.authority), self.ending.clone()).await {
+                let authority = Arc::clone(&self.authority);
+                match server.run(authority, Audience::Host, self.ending.clone()).await {
                     Ok(()) => return,
                     Err(error) => self.fail(&error).await,
                 }

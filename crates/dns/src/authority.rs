@@ -1,6 +1,6 @@
 //! What all listeners share: the table of the moment, and how many queries were answered.
 
-use crate::respond::{Lifetimes, Transport, respond};
+use crate::respond::{Lifetimes, Reply, Transport, consider};
 use banger_core::dns::Table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +30,11 @@ impl Authority {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The answer to a packet; `None` for what gets none.
-    pub(crate) fn respond(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    /// What comes of a packet; `None` for what gets no answer.
+    pub(crate) fn consider(&self, packet: &[u8], transport: Transport) -> Option<Reply> {
         let table = self.table();
-        let response = respond(packet, &table, self.lifetimes, transport)?;
+        let reply = consider(packet, &table, self.lifetimes, transport)?;
         self.answered.fetch_add(1, Ordering::Relaxed);
-        Some(response)
+        Some(reply)
     }
 }

@@ -2,17 +2,23 @@
 //!
 //! ```text
 //!   socket ──► parse ──► Table::lookup ──► encode ──► socket
-//!    Server    └──────── respond, pure ────────┘
+//!    Server    └──────── respond, pure ────────┘       ▲
+//!                              │                       │
+//!                        not ours, from a guest ──► Forwarder ──► upstream
 //! ```
 //!
 //! What is known of a name is `banger_core::dns`; this crate puts it on the wire. It knows neither
 //! the engine nor the host: it reads the table that it is handed, anew for each query, so a query
 //! sees all of a change or nothing of it.
 
+mod audience;
 mod authority;
+mod forward;
 mod respond;
 mod server;
 
+pub use audience::Audience;
 pub use authority::Authority;
+pub use forward::{Forwarder, Upstreams};
 pub use respond::{Lifetimes, Transport, respond};
 pub use server::Server;

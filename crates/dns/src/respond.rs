@@ -32,6 +32,15 @@ pub enum Transport {
     Tcp,
 }
 
+/// What comes of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// This, whoever asks.
+    Answer(Vec<u8>),
+    /// A refusal, since the name lies in no zone of ours; others may know it.
+    Elsewhere(Vec<u8>),
+}
+
 /// The answer to a packet. `None` for what is no query at all: a packet that is too short to have a
 /// header, or one that is itself an answer, so that two servers never answer each other.
 pub fn respond(
@@ -40,18 +49,59 @@ pub fn respond(
     lifetimes: Lifetimes,
     transport: Transport,
 ) -> Option<Vec<u8>> {
+    consider(packet, table, lifetimes, transport).map(|reply| match reply {
+        Reply::Answer(response) | Reply::Elsewhere(response) => response,
+    })
+}
+
+/// The same for who may know others that answer.
+pub(crate) fn consider(
+    packet: &[u8],
+    table: &Table,
+    lifetimes: Lifetimes,
+    transport: Transport,
+) -> Option<Reply> {
     let header = packet.first_chunk::<HEADER>()?;
     if header[2] & 0x80 != 0 {
         return None;
     }
-    let Ok(request) = Message::from_vec(packet) else { return Some(malformed(header)) };
-    let response = answer(&request, table, lifetimes);
+    let Ok(request) = Message::from_vec(packet) else {
+        return Some(Reply::Answer(malformed(header)));
+    };
+    let (response, whose) = answer(&request, table, lifetimes);
     let encoded = response.to_vec().ok()?;
     let limit = match transport {
         Transport::Udp => usize::from(request.max_payload().clamp(MIN_UDP, MAX_UDP)),
         Transport::Tcp => usize::from(u16::MAX),
     };
-    if encoded.len() <= limit { Some(encoded) } else { response.truncate().to_vec().ok() }
+    let response =
+        if encoded.len() <= limit { encoded } else { response.truncate().to_vec().ok()? };
+    Some(match whose {
+        Whose::Ours => Reply::Answer(response),
+        Whose::Others => Reply::Elsewhere(response),
+    })
+}
+
+/// Makes a refusal say that nobody could be asked: the same with SERVFAIL.
+pub(crate) fn fail(mut refusal: Vec<u8>) -> Vec<u8> {
+    if let Some(byte) = refusal.get_mut(3) {
+        *byte = *byte & 0xf0 | ResponseCode::ServFail.low();
+    }
+    refusal
+}
+
+/// Says that names which are not ours are asked for elsewhere (RFC 1035, section 4.1.1: RA).
+pub(crate) fn offer_recursion(response: &mut [u8]) {
+    if let Some(byte) = response.get_mut(3) {
+        *byte |= 0x80;
+    }
+}
+
+/// Who knows the name of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Others,
 }
 
 /// The answer to what has a header and cannot be read beyond it: the same with FORMERR.
@@ -63,7 +113,7 @@ fn malformed(header: &[u8; HEADER]) -> Vec<u8> {
     response
 }
 
-fn answer(request: &Message, table: &Table, lifetimes: Lifetimes) -> Message {
+fn answer(request: &Message, table: &Table, lifetimes: Lifetimes) -> (Message, Whose) {
     let mut response = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
     response.metadata = Metadata::response_from_request(&request.metadata);
     response.queries.clone_from(&request.queries);
@@ -76,12 +126,14 @@ fn answer(request: &Message, table: &Table, lifetimes: Lifetimes) -> Message {
         Ok(query) => query,
         Err(code) => {
             response.metadata.response_code = code;
-            return response;
+            return (response, Whose::Ours);
         }
     };
-    let known = table.lookup(query.name.iter(), kind(query.query_type));
+    let kind = kind(query.query_type);
+    let known = table.lookup(query.name.iter(), kind);
+    let is_ours = known != Answer::Refused || kind == RecordKind::Transfer;
     Filling { name: &query.name, serial: table.serial(), lifetimes }.fill(&mut response, known);
-    response
+    (response, if is_ours { Whose::Ours } else { Whose::Others })
 }
 
 /// The one question of a request that we can answer.

@@ -1,62 +1,12 @@
 //! UDP and TCP, swaps of the table, and those who do harm.
 
-use crate::scene::{LONG, Scene};
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
-use std::net::{Ipv4Addr, SocketAddr};
+use crate::scene::{Asker, LONG, Scene, framed, query, read_frame};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-fn query(id: u16, name: &str, of: RecordType) -> Vec<u8> {
-    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), of));
-    message.to_vec().unwrap()
-}
-
-/// Someone who asks by UDP.
-struct Asker {
-    socket: UdpSocket,
-}
-
-impl Asker {
-    async fn of(server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.connect(server).await.unwrap();
-        Self { socket }
-    }
-
-    async fn receive(&self) -> Vec<u8> {
-        let mut packet = vec![0; 4096];
-        let length = timeout(LONG, self.socket.recv(&mut packet)).await.unwrap().unwrap();
-        packet.truncate(length);
-        packet
-    }
-
-    async fn ask(&self, name: &str, of: RecordType) -> Message {
-        self.socket.send(&query(1, name, of)).await.unwrap();
-        Message::from_vec(&self.receive().await).unwrap()
-    }
-
-    /// The address of a name, or why there is none.
-    async fn address(&self, name: &str) -> Result<Ipv4Addr, ResponseCode> {
-        let response = self.ask(name, RecordType::A).await;
-        match response.answers.first().map(|record| &record.data) {
-            Some(RData::A(address)) => Ok(address.0),
-            _ => Err(response.metadata.response_code),
-        }
-    }
-}
-
-async fn frame(stream: &mut TcpStream) -> Message {
-    let mut packet = vec![0; stream.read_u16().await.unwrap().into()];
-    stream.read_exact(&mut packet).await.unwrap();
-    Message::from_vec(&packet).unwrap()
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
-}
 
 #[tokio::test]
 async fn each_query_sees_the_table_of_its_moment() {
@@ -87,7 +37,7 @@ async fn a_connection_takes_queries_one_after_the_other_and_in_pieces() {
         stream.write_all(part).await.unwrap();
         stream.flush().await.unwrap();
     }
-    let [one, two] = [frame(&mut stream).await, frame(&mut stream).await];
+    let [one, two] = [read_frame(&mut stream).await, read_frame(&mut stream).await];
     assert_eq!((one.metadata.id, one.answers.len()), (1, 1));
     assert_eq!((two.metadata.id, two.answers.len(), two.authorities.len()), (2, 0, 1));
     scene.end().await;
@@ -130,7 +80,7 @@ async fn more_connections_than_are_served_at_once_wait_for_their_turn() {
     let mut last = streams.pop().unwrap();
     last.write_all(&framed(&query(9, "otter.vm.", RecordType::A))).await.unwrap();
     drop(streams);
-    let response = timeout(LONG, frame(&mut last)).await.unwrap();
+    let response = timeout(LONG, read_frame(&mut last)).await.unwrap();
     assert_eq!((response.metadata.id, response.answers.len()), (9, 1));
     scene.end().await;
 }
