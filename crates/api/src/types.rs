@@ -333,6 +333,24 @@ pub struct DnsStatus {
     pub records: u32,
     /// How many queries it has answered since the daemon started.
     pub queries: u64,
+    /// What it does for guests. A daemon from before that does nothing.
+    #[serde(default)]
+    pub guests: GuestDnsStatus,
+}
+
+/// The DNS server as guests have it, at the bridge's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GuestDnsStatus {
+    /// Whether it answers.
+    pub state: DnsState,
+    /// Where the queries to port 53 of the bridge's address are turned to.
+    #[schema(value_type = Option<String>, example = "172.16.0.1:42069")]
+    pub address: Option<SocketAddr>,
+    /// Why it does not answer, when it should.
+    pub problem: Option<String>,
+    /// Who is asked for other names at this moment.
+    #[schema(value_type = Vec<String>)]
+    pub upstreams: Vec<SocketAddr>,
 }
 
 /// Whether the DNS server answers.

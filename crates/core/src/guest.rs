@@ -26,6 +26,9 @@ pub struct GuestConfig {
     pub network: GuestNetwork,
     /// Name servers for `/etc/resolv.conf`; the file is left alone when this is empty.
     pub nameservers: Vec<Ipv4Addr>,
+    /// Where `/etc/resolv.conf` looks names up that are short; it is written with name servers only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
     /// Lines for root's `authorized_keys`.
     pub authorized_keys: Vec<String>,
     /// The ed25519 host key of sshd.

@@ -15,7 +15,7 @@ pub use banger_api::LogLevel;
 pub use error::{ConfigError, ValueError};
 pub use key::Key;
 pub use source::{Origin, Source};
-pub use value::{DnsListen, Nameservers, OverlaySetting, VmmSetting};
+pub use value::{DnsListen, GuestDns, Nameservers, OverlaySetting, VmmSetting};
 
 use banger_api::Setting;
 use banger_core::net::Subnet;
@@ -42,10 +42,12 @@ pub struct Config {
     pub overlay: OverlaySetting,
     /// The bridge and its subnet.
     pub bridge: BridgeSpec,
-    /// Name servers for the guests.
+    /// Who knows names that are not ours.
     pub nameservers: Nameservers,
     /// Where DNS queries are answered.
     pub dns_listen: DnsListen,
+    /// Whom the guests ask for names.
+    pub guest_dns: GuestDns,
     /// How long others may keep an answer.
     pub dns_lifetimes: Lifetimes,
     /// Firecracker's program, where it is not to be searched for.
@@ -89,6 +91,7 @@ impl Config {
             host_access: texts
                 .get(Key::GuestHostAccess, value::host_access)?
                 .unwrap_or(HostAccess::Gateway),
+            // The port is found when the daemon listens.
             dns_port: None,
         };
         Ok(Self {
@@ -102,6 +105,7 @@ impl Config {
             dns_listen: texts
                 .get(Key::DnsListen, value::dns_listen)?
                 .unwrap_or(DnsListen::At(DEFAULT_DNS)),
+            guest_dns: texts.get(Key::GuestDns, value::guest_dns)?.unwrap_or(GuestDns::Auto),
             dns_lifetimes: Lifetimes {
                 positive: texts.get(Key::DnsTtl, value::ttl)?.unwrap_or(5),
                 negative: texts.get(Key::DnsNegativeTtl, value::ttl)?.unwrap_or(0),
@@ -150,6 +154,7 @@ impl Config {
             Key::GuestHostAccess => (self.bridge.host_access == HostAccess::Any).to_string(),
             Key::Nameservers => self.nameservers.to_string(),
             Key::DnsListen => self.dns_listen.to_string(),
+            Key::GuestDns => self.guest_dns.to_string(),
             Key::DnsTtl => self.dns_lifetimes.positive.to_string(),
             Key::DnsNegativeTtl => self.dns_lifetimes.negative.to_string(),
             Key::FirecrackerBin => path(&self.firecracker_bin, "searched for"),
@@ -230,6 +235,7 @@ mod tests {
         guest_host_access = false (default)
         nameservers = auto (default)
         dns_listen = 127.0.0.1:42069 (default)
+        guest_dns = auto (default)
         dns_ttl = 5 (default)
         dns_negative_ttl = 0 (default)
         firecracker_bin = searched for (default)
@@ -255,6 +261,7 @@ mod tests {
                 guest_host_access = true
                 nameservers = ["1.1.1.1", "9.9.9.9"]
                 dns_listen = "127.0.0.1:5300"
+                guest_dns = "172.16.0.1"
                 dns_ttl = 60
                 dns_negative_ttl = 1
                 firecracker_bin = "/opt/fc"
@@ -283,6 +290,7 @@ mod tests {
                 "true",
                 "1.1.1.1, 9.9.9.9",
                 "127.0.0.1:5300",
+                "172.16.0.1",
                 "60",
                 "1",
                 "/opt/fc",
@@ -322,7 +330,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal("colour = \"red\"", &[]), @r"
         invalid_config: unknown key `colour` in line 1 of `/etc/b/config.toml`
-        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
+        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `guest_dns`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
         ");
     }
 
@@ -357,6 +365,7 @@ mod tests {
             ("subnet = \"172.16.0.0/24\"", vec![]),
             ("nameservers = [\"::1\"]", vec![]),
             ("dns_listen = \"127.0.0.1\"", vec![]),
+            ("guest_dns = \"::1\"", vec![]),
             ("dns_ttl = 100000", vec![]),
             ("qemu_bin = \"bin/qemu\"", vec![]),
             ("log_level = \"loud\"", vec![]),
@@ -404,6 +413,9 @@ mod tests {
 
         invalid_config: cannot use the value of `dns_listen` in line 1 of `/etc/b/config.toml`
         caused by: `127.0.0.1` is not `off` nor an address with a port, such as `127.0.0.1:42069`
+
+        invalid_config: cannot use the value of `guest_dns` in line 1 of `/etc/b/config.toml`
+        caused by: `::1` is none of `auto`, `off` and an IPv4 address
 
         invalid_config: cannot use the value of `dns_ttl` in line 1 of `/etc/b/config.toml`
         caused by: `100000` is not a number of seconds from 0 to 86400

@@ -8,22 +8,23 @@ mod error;
 pub use error::StartError;
 
 use crate::choose::{self, Programs};
-use crate::config::{Config, ConfigError, Nameservers, Source};
-use crate::dns::Dns;
+use crate::config::{Config, ConfigError, GuestDns, Nameservers, Source};
+use crate::dns::{Dns, GuestListener};
 use crate::doctor::{Demand, Disks, HostSurvey, SimSurvey, Survey};
 use crate::lock::InstanceLock;
 use crate::log_level::LogControl;
 use crate::logging::{self, LOG_NAME};
 use crate::requirement::{self, Requirement};
-use crate::resolver;
+use crate::resolver::{FixedServers, HostServers, host_nameservers};
 use crate::server;
 use crate::socket::{self, Socket};
 use crate::state::{About, AppState};
 use banger_api::{Choice, build};
 use banger_core::dirs::{Dirs, Surroundings};
+use banger_core::dns::ZONE;
 use banger_core::names::Layout;
 use banger_core::vm::OverlayMethod;
-use banger_dns::Authority;
+use banger_dns::{Authority, Forwarder, Upstreams};
 use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, Settings, TcpReach};
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
@@ -119,10 +120,14 @@ impl Daemon {
         );
         // Before the engine: a daemon that may not serve must not touch a VM.
         let (socket, listener) = Socket::bind(&about.socket)?;
-        let engine = Engine::open(world.settings(&config, layout, bundle_dir), world.ports).await?;
+        // Before the engine too: it tells the firewall where guests' queries go.
+        let guests = guest_listener(&config, options);
+        let settings = world.settings(&config, layout, bundle_dir, guests.as_ref());
+        let engine = Engine::open(settings, world.ports).await?;
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), config.dns_lifetimes);
-        let (dns, answering) = Dns::start(config.dns_listen, authority, ending.clone()).await;
+        let (dns, answering) =
+            Dns::start(config.dns_listen, guests, authority, ending.clone()).await;
         let state = AppState { engine, dns, about: Arc::new(about), log, ending };
         Ok(Self { state, listener, answering, _socket: socket, _lock: lock })
     }
@@ -229,20 +234,46 @@ impl World {
         })
     }
 
-    fn settings(&self, config: &Config, layout: Layout, bundle_dir: PathBuf) -> Settings {
+    fn settings(
+        &self,
+        config: &Config,
+        layout: Layout,
+        bundle_dir: PathBuf,
+        guests: Option<&GuestListener>,
+    ) -> Settings {
+        let mut bridge = config.bridge.clone();
+        bridge.dns_port = guests.and_then(GuestListener::port);
+        let (nameservers, search) = match (config.guest_dns, &config.nameservers) {
+            (GuestDns::Auto, _) => (vec![bridge.subnet.gateway()], vec![ZONE.to_owned()]),
+            (GuestDns::At(server), _) => (vec![server], vec![ZONE.to_owned()]),
+            (GuestDns::Off, Nameservers::Auto) => (host_nameservers(), Vec::new()),
+            (GuestDns::Off, Nameservers::List(servers)) => (servers.clone(), Vec::new()),
+        };
         Settings {
             layout,
             defaults: config.defaults.clone(),
-            bridge: config.bridge.clone(),
+            bridge,
             overlay: self.method,
-            nameservers: match &config.nameservers {
-                Nameservers::Auto => resolver::host_nameservers(),
-                Nameservers::List(servers) => servers.clone(),
-            },
+            nameservers,
+            search,
             images: (self.images)(bundle_dir),
             guest_init: self.guest_init.clone(),
         }
     }
+}
+
+/// The listener for guests, if they are to ask the daemon. Those of a simulation ask nobody, and
+/// nothing of the machine is taken for them.
+fn guest_listener(config: &Config, options: &Options) -> Option<GuestListener> {
+    if options.sim.is_some() || config.guest_dns != GuestDns::Auto {
+        return None;
+    }
+    let subnet = config.bridge.subnet;
+    let upstreams: Arc<dyn Upstreams> = match &config.nameservers {
+        Nameservers::Auto => Arc::new(HostServers::new(subnet)),
+        Nameservers::List(servers) => Arc::new(FixedServers::new(servers)),
+    };
+    Some(GuestListener::bind(subnet, Forwarder::new(upstreams)))
 }
 
 /// Refuses to mix simulated and real VMs in one state directory: each kind of daemon would take the

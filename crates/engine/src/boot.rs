@@ -240,6 +240,7 @@ impl VmTask {
                 gateway: subnet.gateway(),
             },
             nameservers: self.shared.settings.nameservers.clone(),
+            search: self.shared.settings.search.clone(),
             authorized_keys: vec![self.shared.keys.public().to_owned()],
             host_key: identity.host_key.clone(),
             root_device: "/dev/vda".to_owned(),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub overlay: OverlayMethod,
     /// Name servers for the guests.
     pub nameservers: Vec<Ipv4Addr>,
+    /// Domains in which the guests look short names up.
+    pub search: Vec<String>,
     /// Where images come from.
     pub images: Images,
     /// The static banger-init that is put into every initrd.

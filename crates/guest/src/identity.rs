@@ -27,9 +27,7 @@ pub(crate) fn write(root: &Path, config: &GuestConfig) -> Result<(), PathError> 
     replace::file(&hosts, wanted.as_bytes(), 0o644)?;
 
     if !config.nameservers.is_empty() {
-        let servers: String =
-            config.nameservers.iter().map(|server| format!("nameserver {server}\n")).collect();
-        replace::file(&etc.join("resolv.conf"), servers.as_bytes(), 0o644)?;
+        replace::file(&etc.join("resolv.conf"), render_resolver(config).as_bytes(), 0o644)?;
     }
 
     let key = etc.join("ssh/ssh_host_ed25519_key");
@@ -37,6 +35,18 @@ pub(crate) fn write(root: &Path, config: &GuestConfig) -> Result<(), PathError> 
     replace::file(&key.with_extension("pub"), line(&config.host_key.public).as_bytes(), 0o644)?;
 
     write_authorized_keys(&root.join("root/.ssh"), &config.authorized_keys)
+}
+
+/// The text of resolv.conf(5).
+fn render_resolver(config: &GuestConfig) -> String {
+    let mut text = String::new();
+    if !config.search.is_empty() {
+        text.push_str(&format!("search {}\n", config.search.join(" ")));
+    }
+    for server in &config.nameservers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    text
 }
 
 /// Puts banger's keys into root's `authorized_keys`, beside those that the user put there.
@@ -82,6 +92,7 @@ mod tests {
                 gateway: Ipv4Addr::new(172, 16, 0, 1),
             },
             nameservers: vec![Ipv4Addr::new(172, 16, 0, 1)],
+            search: vec!["vm".into()],
             authorized_keys: vec!["ssh-ed25519 AAAA banger".into()],
             host_key: HostKey { private: "PRIVATE".into(), public: "ssh-ed25519 BBBB".into() },
             root_device: "/dev/vda".into(),
@@ -101,7 +112,7 @@ mod tests {
         for (path, wanted, content) in [
             ("etc/hostname", 0o644, "otter\n"),
             ("etc/machine-id", 0o444, "0123456789abcdef0123456789abcdef\n"),
-            ("etc/resolv.conf", 0o644, "nameserver 172.16.0.1\n"),
+            ("etc/resolv.conf", 0o644, "search vm\nnameserver 172.16.0.1\n"),
             ("etc/ssh/ssh_host_ed25519_key", 0o600, "PRIVATE\n"),
             ("etc/ssh/ssh_host_ed25519_key.pub", 0o644, "ssh-ed25519 BBBB\n"),
         ] {

@@ -114,6 +114,7 @@ mod tests {
                 gateway: Ipv4Addr::new(172, 16, 0, 1),
             },
             nameservers: vec![],
+            search: vec![],
             authorized_keys: vec![],
             host_key: HostKey { private: "PRIVATE".into(), public: "PUBLIC".into() },
             root_device: "/dev/vda".into(),

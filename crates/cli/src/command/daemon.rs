@@ -4,7 +4,7 @@ use super::Session;
 use crate::failure::Failure;
 use crate::render::table::pairs;
 use banger_api::client::Client;
-use banger_api::{DaemonStatus, DnsState, DnsStatus};
+use banger_api::{DaemonStatus, DnsState, DnsStatus, GuestDnsStatus};
 use serde::Serialize;
 use std::path::Path;
 
@@ -29,6 +29,7 @@ fn text(status: &DaemonStatus) -> String {
         ("overlay", format!("{}: {}", status.overlay.chosen, status.overlay.because)),
         ("bridge", status.bridge.clone()),
         ("dns", dns(&status.dns)),
+        ("guest dns", guest_dns(&status.dns.guests)),
         ("vms", format!("{}, of which {} run", status.vms, status.running)),
     ];
     if status.simulated {
@@ -55,6 +56,24 @@ pub(super) fn dns(dns: &DnsStatus) -> String {
         }
         DnsState::Failed => {
             let problem = dns.problem.as_deref().unwrap_or("the address is not to be had");
+            format!("not served, trying again: {problem}")
+        }
+    }
+}
+
+/// What guests have of it, in one line, as `doctor` shows it too.
+pub(super) fn guest_dns(guests: &GuestDnsStatus) -> String {
+    match (guests.state, guests.address) {
+        (DnsState::Off, _) => "off".to_owned(),
+        (DnsState::Serving, Some(address)) => {
+            let servers: Vec<String> =
+                guests.upstreams.iter().map(|server| server.ip().to_string()).collect();
+            let servers =
+                if servers.is_empty() { "nobody is known".to_owned() } else { servers.join(", ") };
+            format!("{address}; asked for other names: {servers}")
+        }
+        _ => {
+            let problem = guests.problem.as_deref().unwrap_or("the address is not to be had");
             format!("not served, trying again: {problem}")
         }
     }

@@ -9,7 +9,9 @@ use crate::failure::Failure;
 use crate::launch;
 use crate::render::doctor::text;
 use banger_api::client::Client;
-use banger_api::{AuditReport, Check, DnsState, DnsStatus, ErrorBody, Scope, Verdict};
+use banger_api::{
+    AuditReport, Check, DnsState, DnsStatus, ErrorBody, GuestDnsStatus, Scope, Verdict,
+};
 use banger_core::error::ErrorCode;
 use serde::Serialize;
 
@@ -72,6 +74,7 @@ async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
                 let found = format!("bangerd {}, pid {}", status.version.version, status.pid);
                 checks.push(Check::pass(Scope::Daemon, "daemon", found));
                 checks.push(dns(&status.dns));
+                checks.push(guest_dns(&status.dns.guests));
             }
             Err(error) => checks.push(failed(Scope::Daemon, "daemon", error.into_body())),
         }
@@ -104,6 +107,21 @@ fn dns(status: &DnsStatus) -> Check {
             ErrorCode::NetworkConflict,
             found,
             "end the other program, or set another `dns_listen` in the configuration file",
+        ),
+    }
+}
+
+/// The same for guests.
+fn guest_dns(guests: &GuestDnsStatus) -> Check {
+    let found = super::daemon::guest_dns(guests);
+    match guests.state {
+        DnsState::Off | DnsState::Serving => Check::pass(Scope::Dns, "guest dns", found),
+        DnsState::Failed => Check::fail(
+            Scope::Dns,
+            "guest dns",
+            ErrorCode::NetworkConflict,
+            found,
+            "end the other program, or set `guest_dns` to `off` in the configuration file",
         ),
     }
 }

@@ -48,17 +48,18 @@ fn a_leak_is_a_failure_and_is_named() {
     assert_snapshot!(doctor(&fake, &[]), @r"
     exit: 1
     --- stdout
-    SCOPE   CHECK         FOUND
-    daemon  daemon  ok    bangerd 0.1.0, pid 12
-    vm      kvm     warn  there is no `/dev/kvm`
-                          by vmm (/etc/b/config.toml)
-                          hint: load `kvm_amd`
-    ssh     ssh     ok    [DIR]/ssh
-    disk    room    ok    9.0 GiB are left
-    dns     dns     ok    127.0.0.1:42069; records: 1, queries answered: 12
-    leaks   leaks   FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
-                          missing: instance/bridge
-                          hint: `banger daemon restart` settles the difference; VMs go on
+    SCOPE   CHECK            FOUND
+    daemon  daemon     ok    bangerd 0.1.0, pid 12
+    vm      kvm        warn  there is no `/dev/kvm`
+                             by vmm (/etc/b/config.toml)
+                             hint: load `kvm_amd`
+    ssh     ssh        ok    [DIR]/ssh
+    disk    room       ok    9.0 GiB are left
+    dns     dns        ok    127.0.0.1:42069; records: 1, queries answered: 12
+            guest dns  ok    172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+    leaks   leaks      FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
+                             missing: instance/bridge
+                             hint: `banger daemon restart` settles the difference; VMs go on
     --- stderr
     ");
 }

@@ -142,7 +142,9 @@ pub(crate) fn status() -> Value {
         "overlay": { "chosen": "copy", "because": "ext4 cannot clone" },
         "bridge": "banger0, 172.16.0.1/24", "vms": 2, "running": 1,
         "dns": { "state": "serving", "address": "127.0.0.1:42069", "problem": null,
-            "records": 1, "queries": 12 },
+            "records": 1, "queries": 12,
+            "guests": { "state": "serving", "address": "172.16.0.1:42069", "problem": null,
+                "upstreams": ["9.9.9.9:53", "10.0.0.1:53"] } },
         "settings": [{ "key": "nat", "value": "true", "source": "default" }],
         "simulated": false,
     })
@@ -154,18 +156,19 @@ fn the_daemons_status_names_the_source_of_each_setting() {
     assert_snapshot!(banger(&fake, &["daemon", "status"]), @r"
     exit: 0
     --- stdout
-    daemon    bangerd 0.1.0 (commit abc)
-    pid       12
-    instance  abcde
-    socket    /r/bangerd.sock
-    state     /s
-    runtime   /r
-    log       /s/bangerd.log
-    vmm       qemu: there is no /dev/kvm
-    overlay   copy: ext4 cannot clone
-    bridge    banger0, 172.16.0.1/24
-    dns       127.0.0.1:42069; records: 1, queries answered: 12
-    vms       2, of which 1 run
+    daemon     bangerd 0.1.0 (commit abc)
+    pid        12
+    instance   abcde
+    socket     /r/bangerd.sock
+    state      /s
+    runtime    /r
+    log        /s/bangerd.log
+    vmm        qemu: there is no /dev/kvm
+    overlay    copy: ext4 cannot clone
+    bridge     banger0, 172.16.0.1/24
+    dns        127.0.0.1:42069; records: 1, queries answered: 12
+    guest dns  172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+    vms        2, of which 1 run
 
     nat  true (default)
     --- stderr

@@ -111,6 +111,12 @@ pub enum ValueError {
         /// The text that was refused.
         text: String,
     },
+    /// Not a choice of whom guests ask.
+    #[error("`{text}` is none of `auto`, `off` and an IPv4 address")]
+    GuestDns {
+        /// The text that was refused.
+        text: String,
+    },
     /// Not a time in seconds.
     #[error("`{text}` is not a number of seconds from 0 to {max}")]
     Seconds {

@@ -29,6 +29,8 @@ pub enum Key {
     Nameservers,
     /// Where DNS queries are answered.
     DnsListen,
+    /// Whom the guests ask for names.
+    GuestDns,
     /// How long others may keep a VM's address.
     DnsTtl,
     /// How long others may keep that there is no such name.
@@ -68,7 +70,7 @@ impl Form {
 
 impl Key {
     /// Every key, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Vcpu,
         Self::Memory,
         Self::OverlaySize,
@@ -81,6 +83,7 @@ impl Key {
         Self::GuestHostAccess,
         Self::Nameservers,
         Self::DnsListen,
+        Self::GuestDns,
         Self::DnsTtl,
         Self::DnsNegativeTtl,
         Self::FirecrackerBin,
@@ -104,6 +107,7 @@ impl Key {
             Self::GuestHostAccess => "guest_host_access",
             Self::Nameservers => "nameservers",
             Self::DnsListen => "dns_listen",
+            Self::GuestDns => "guest_dns",
             Self::DnsTtl => "dns_ttl",
             Self::DnsNegativeTtl => "dns_negative_ttl",
             Self::FirecrackerBin => "firecracker_bin",

@@ -88,6 +88,27 @@ impl fmt::Display for DnsListen {
     }
 }
 
+/// Whom the guests ask for names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuestDns {
+    /// The daemon, at the bridge's address. It asks the name servers for what it does not know.
+    Auto,
+    /// The name servers; so guests do not know each other's names.
+    Off,
+    /// This server, which has to know VMs' names itself.
+    At(Ipv4Addr),
+}
+
+impl fmt::Display for GuestDns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::At(server) => server.fmt(f),
+        }
+    }
+}
+
 /// The longest time to live of a record: a day, in seconds.
 const LONGEST_TTL: u32 = 86_400;
 
@@ -167,6 +188,18 @@ pub(super) fn dns_listen(text: &str) -> Result<DnsListen, ValueError> {
     }
     let address = text.parse().ok().ok_or_else(|| ValueError::Listen { text: text.to_owned() })?;
     Ok(DnsListen::At(address))
+}
+
+/// `auto`, `off`, or an address.
+pub(super) fn guest_dns(text: &str) -> Result<GuestDns, ValueError> {
+    match text {
+        "auto" => Ok(GuestDns::Auto),
+        "off" => Ok(GuestDns::Off),
+        _ => {
+            let server = text.parse().ok();
+            server.map(GuestDns::At).ok_or_else(|| ValueError::GuestDns { text: text.to_owned() })
+        }
+    }
 }
 
 /// Seconds.

@@ -94,6 +94,7 @@ impl Server {
             },
             overlay: OverlayMethod::Copy,
             nameservers: Vec::new(),
+            search: Vec::new(),
             images: Images::Simulated,
             guest_init: PathBuf::new(),
         };
@@ -118,7 +119,7 @@ impl Server {
         let (bound, listener) = Socket::bind(&socket).unwrap();
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), Lifetimes { positive: 5, negative: 0 });
-        let (dns, _) = Dns::start(DnsListen::Off, authority, ending.clone()).await;
+        let (dns, _) = Dns::start(DnsListen::Off, None, authority, ending.clone()).await;
         let log = LogControl::new(LogLevel::Info, None);
         let state = AppState { engine, dns, about: Arc::new(about), log, ending };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -63,6 +63,7 @@ fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
         },
         overlay,
         nameservers: Vec::new(),
+        search: Vec::new(),
         images: Images::Simulated,
         guest_init: "/sim/banger-init".into(),
     }
