@@ -1,6 +1,6 @@
 //! Two VMs at once, and what each of them reaches.
 
-use crate::stage::{Server, Site, World, until};
+use crate::stage::{Server, Site, World, lookup, until};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const HOST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 
 #[test]
 fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
-    let mut site = Site::new();
+    let mut site = Site::with(&[format!("nameservers = ['{}']", World::SERVER)]);
     let world = World::new();
     site.own_links();
     site.banger(&["daemon", "start"]).ok();
@@ -19,6 +19,7 @@ fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
     heron.within(BOOT).shows("heron: ready in ");
 
     reach_the_host_at_the_bridges_address(&site);
+    know_each_others_names_and_the_worlds(&site, &world);
     only_with_nat_the_world(&site, &world);
     only_with_nat_each_other(&site);
     several_at_once(&site);
@@ -37,6 +38,29 @@ fn reach_the_host_at_the_bridges_address(site: &Site) {
         assert!(refused.ends_with("code 28\n"), "{name}: {refused}");
     }
     assert_eq!(elsewhere.callers(), [""; 0]);
+}
+
+/// The world is asked by the host, so a guest without NAT knows its names too.
+fn know_each_others_names_and_the_worlds(site: &Site, world: &World) {
+    let [otter, heron] = ["otter", "heron"].map(|name| site.text(name, "ip"));
+    for (name, other, address) in [("otter", "heron", &heron), ("heron", "otter", &otter)] {
+        let resolve = |asked: &str| {
+            let line = format!("getent ahostsv4 {asked} | cut -d' ' -f1 | sort -u");
+            site.ssh(name, &line).trim_end().to_owned()
+        };
+        assert_eq!(resolve(other), *address, "{name}");
+        assert_eq!(resolve(&format!("app.{other}.vm")), *address, "{name}");
+        assert_eq!(resolve("lynx.vm"), "", "{name}");
+        assert_eq!(resolve("example.org"), World::SERVER, "{name}");
+    }
+    let asked = world.names();
+    assert!(asked.contains("example.org"), "{asked:?}");
+    assert!(asked.iter().all(|name| !name.ends_with("vm")), "VMs' names stay here: {asked:?}");
+    let status = site.daemon()["dns"].clone();
+    let address = status["address"].as_str().unwrap().parse().unwrap();
+    assert_eq!(lookup(address, "otter.vm").as_ref(), Some(&otter), "from the host");
+    assert_eq!(status["guests"]["state"], "serving");
+    assert_eq!(status["guests"]["upstreams"][0], format!("{}:53", World::SERVER));
 }
 
 /// A line for a guest's shell, as [`World::CALL`].
@@ -77,7 +101,6 @@ fn call_as(address: &str) -> String {
 /// `heron` has NAT, and then `otter` too.
 fn only_with_nat_each_other(site: &Site) {
     let ping = |name: &str, other: &str, wait: u8| {
-        let other = site.text(other, "ip");
         let line = format!("ping -c 1 -w {wait} {other} > /dev/null && echo pong || echo silence");
         site.ssh(name, &line)
     };

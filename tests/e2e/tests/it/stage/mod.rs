@@ -2,6 +2,7 @@
 //! world beyond the host, broken bundles, and a look at the machine that does not trust banger.
 
 mod bundle;
+mod names;
 mod program;
 mod pty;
 mod remains;
@@ -10,6 +11,7 @@ mod transcript;
 mod world;
 
 pub(crate) use bundle::Variant;
+pub(crate) use names::lookup;
 pub(crate) use program::{Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
 pub(crate) use site::{QUICK, Site, pid};

@@ -1,9 +1,11 @@
 //! What guests may reach: a server, and a network beyond the host.
 
+use super::names::NameServer;
 use super::program::tool;
 use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -76,7 +78,7 @@ fn answer(mut stream: TcpStream, caller: SocketAddr) -> std::io::Result<()> {
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// A network beyond the host, with one server in it.
+/// A network beyond the host, with one server in it, and one for names.
 ///
 /// ```text
 /// guest ── banger0 ── the test's network ── veth ── the world's network: server at 10.77.0.2:7000
@@ -84,11 +86,14 @@ fn answer(mut stream: TcpStream, caller: SocketAddr) -> std::io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct World {
     server: Server,
+    names: NameServer,
 }
 
 impl World {
     /// The host's own address on the way to the world.
     pub(crate) const HOST: &str = "10.77.0.1";
+    /// The server's address, which is that of all names.
+    pub(crate) const SERVER: &str = "10.77.0.2";
     /// A line for a guest's shell: what the server answers, or curl's code; 28 is its time limit.
     pub(crate) const CALL: &str = "curl -sS -m 6 http://10.77.0.2:7000/ 2>&1 || echo code $?";
 
@@ -96,7 +101,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let (to_us, from_world) = channel();
         let (to_world, from_us) = channel();
-        let server = Server::run(move || live(&to_us, &from_us));
+        let (to_names, sockets) = channel();
+        let server = Server::run(move || live(&to_us, &from_us, &to_names));
         let thread: String = from_world.recv().unwrap();
         tool("ip", &["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
         tool("ip", &["address", "add", "10.77.0.1/24", "dev", "wire0"]);
@@ -104,7 +110,12 @@ impl World {
         tool("ip", &["link", "set", "wire1", "netns", &thread]);
         to_world.send(()).unwrap();
         from_world.recv().unwrap();
-        Self { server }
+        Self { server, names: NameServer::start(sockets.recv().unwrap()) }
+    }
+
+    /// The names that were asked for here.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.names.asked.lock().unwrap().clone()
     }
 
     /// The addresses that have called the server since this was last asked.
@@ -114,7 +125,11 @@ impl World {
 }
 
 /// Makes the world around the calling thread, and a listener in it.
-fn live(to_test: &Sender<String>, from_test: &Receiver<()>) -> TcpListener {
+fn live(
+    to_test: &Sender<String>,
+    from_test: &Receiver<()>,
+    to_names: &Sender<UdpSocket>,
+) -> TcpListener {
     // SAFETY: descriptors stay shared; only the network is left.
     #[expect(unsafe_code, reason = "the world has a network of its own")]
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
@@ -122,7 +137,8 @@ fn live(to_test: &Sender<String>, from_test: &Receiver<()>) -> TcpListener {
     from_test.recv().unwrap();
     tool("ip", &["address", "add", "10.77.0.2/24", "dev", "wire1"]);
     tool("ip", &["link", "set", "wire1", "up"]);
-    let listener = TcpListener::bind("10.77.0.2:7000").unwrap();
+    let listener = TcpListener::bind((World::SERVER, 7000)).unwrap();
+    to_names.send(UdpSocket::bind((World::SERVER, 53)).unwrap()).unwrap();
     to_test.send(String::new()).unwrap();
     listener
 }
