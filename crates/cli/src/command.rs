@@ -8,6 +8,7 @@ mod doctor;
 mod image;
 mod lifecycle;
 mod logs;
+mod ports;
 mod run;
 mod several;
 mod show;
@@ -73,6 +74,7 @@ async fn vm(session: &Session<'_>, verb: VmVerb) -> Result<(), Failure> {
         VmVerb::Delete(args) => lifecycle::delete(session, &args).await,
         VmVerb::Set(args) => lifecycle::set(session, &args).await,
         VmVerb::Logs(args) => logs::run(session, &args).await,
+        VmVerb::Ports(args) => ports::run(session, &args.refs).await,
         VmVerb::Stats(args) => show::stats(session, &args.refs).await,
     }
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// OpenSSH's client, looked for along `PATH`.
 const SSH: &str = "ssh";
@@ -85,6 +85,15 @@ pub(crate) fn start_ssh(args: &[OsString]) -> Result<tokio::process::Child, Laun
     let mut command = command(Path::new(SSH));
     command.args(args);
     tokio::process::Command::from(command).spawn().map_err(LaunchError::of_ssh)
+}
+
+/// Runs ssh to its end without this process's terminal, and keeps what it said. It ends with the
+/// wait for it.
+pub(crate) async fn ask_ssh(args: &[OsString]) -> Result<Output, LaunchError> {
+    let mut command = command(Path::new(SSH));
+    command.args(args).stdin(Stdio::null());
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true).output().await.map_err(LaunchError::of_ssh)
 }
 
 /// Starts the daemon so that it outlives this process and its terminal: a session of its own,

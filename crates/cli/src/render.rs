@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod error;
 pub(crate) mod log;
+pub(crate) mod ports;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod vm;

@@ -11,6 +11,7 @@ pub mod guest;
 pub mod id;
 pub mod image;
 pub mod ledger;
+pub mod listen;
 pub mod names;
 pub mod net;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! Addresses: the bridge's subnet, guest addresses and hardware addresses.
+//! Addresses: the bridge's subnet, guest addresses and hardware addresses; and protocols.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -209,6 +209,35 @@ impl TryFrom<String> for MacAddr {
 impl From<MacAddr> for String {
     fn from(mac: MacAddr) -> String {
         mac.to_string()
+    }
+}
+
+/// How a port is spoken to.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// The word, as on the command line and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

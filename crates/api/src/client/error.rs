@@ -112,6 +112,12 @@ impl ClientError {
     }
 }
 
+impl From<ClientError> for ErrorBody {
+    fn from(error: ClientError) -> Self {
+        error.into_body()
+    }
+}
+
 impl Explain for ClientError {
     fn code(&self) -> ErrorCode {
         match self {

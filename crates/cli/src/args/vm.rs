@@ -42,6 +42,12 @@ Examples:
   banger vm set otter --disk-size 40G       disks only grow
   banger vm set otter heron --no-nat";
 
+const PORTS_NOTE: &str = "\
+Example:
+  banger vm ports otter
+
+The guest is asked over ssh. A UDP port is listed also where its program only sends from it.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum VmVerb {
     /// Create a VM and boot it
@@ -75,6 +81,9 @@ pub(crate) enum VmVerb {
     /// Print what a guest wrote to its console, or why it failed
     #[command(after_help = LOGS_EXAMPLES)]
     Logs(LogsArgs),
+    /// Show what guests listen on
+    #[command(after_help = PORTS_NOTE)]
+    Ports(RefsArgs),
     /// Show what VMs use
     Stats(StatsArgs),
 }

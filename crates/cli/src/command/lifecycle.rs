@@ -75,7 +75,8 @@ impl<'a> Act<'a> {
             let since = Instant::now();
             let stream = begin(client.clone(), reference).await?;
             let outcome = stream.finish(|event| tracker.show(event)).await?;
-            Ok(Waited { outcome, milliseconds: render::time::milliseconds(since.elapsed()) })
+            let milliseconds = render::time::milliseconds(since.elapsed());
+            Ok::<_, ClientError>(Waited { outcome, milliseconds })
         });
         let reports = signals::unless_left(self.session, async { Ok(operations.await) }).await?;
         tell_each(self.session.output, "outcome", &reports, text)

@@ -4,7 +4,6 @@
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 use banger_api::ErrorBody;
-use banger_api::client::ClientError;
 use futures_util::future::join_all;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -16,7 +15,7 @@ pub(super) struct Report<T> {
 }
 
 /// Asks for all of them at once.
-pub(super) async fn ask<T, A: Future<Output = Result<T, ClientError>>>(
+pub(super) async fn ask<T, E: Into<ErrorBody>, A: Future<Output = Result<T, E>>>(
     refs: &[String],
     ask: impl Fn(String) -> A,
 ) -> Vec<Report<T>> {
@@ -25,7 +24,7 @@ pub(super) async fn ask<T, A: Future<Output = Result<T, ClientError>>>(
     reports
         .map(|(reference, answer)| Report {
             reference: reference.clone(),
-            result: answer.map_err(ClientError::into_body),
+            result: answer.map_err(E::into),
         })
         .collect()
 }

@@ -27,7 +27,8 @@ pub(super) fn enter(target: &SshTarget, command: &[String]) -> Result<(), Failur
     Err(launch::become_ssh(&arguments(target, command)).into())
 }
 
-fn check_runs(target: &SshTarget) -> Result<(), Failure> {
+/// Refuses a VM that cannot be entered.
+pub(super) fn check_runs(target: &SshTarget) -> Result<(), ErrorBody> {
     let (name, state) = (&target.vm.name, target.vm.state);
     let hint = match state {
         VmState::Running => return Ok(()),
@@ -35,7 +36,7 @@ fn check_runs(target: &SshTarget) -> Result<(), Failure> {
         _ => format!("`banger vm start {name}` boots it"),
     };
     let message = format!("`{name}` cannot be entered: it is {state}");
-    Err(ErrorBody::plain(ErrorCode::WrongState, message).hint(hint).into())
+    Err(ErrorBody::plain(ErrorCode::WrongState, message).hint(hint))
 }
 
 /// The command line of ssh.

@@ -10,6 +10,7 @@ mod errors;
 mod fake;
 mod host_socket;
 mod lifecycle;
+mod ports;
 mod program;
 mod reading;
 mod run;

@@ -25,6 +25,7 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
     assert!(identity.starts_with("otter\n"), "{identity}");
     assert!(identity.ends_with("eth0 172.16.0.2/24\n"), "{identity}");
     commands_pass_through_ssh(&site);
+    what_the_guest_listens_on_is_told(&site);
 
     assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: stopped\n");
     ended_in_good_order(&site);
@@ -93,6 +94,15 @@ fn commands_pass_through_ssh(site: &Site) {
     let piped = site.call(&["vm", "ssh", "otter", "--", "cksum", "-a", "crc"]).stdin(&bytes);
     let piped = piped.start().within(Duration::from_secs(90));
     assert!(piped.ok().contains(" 300000"), "{piped}");
+}
+
+fn what_the_guest_listens_on_is_told(site: &Site) {
+    let ports = site.banger(&["vm", "ports", "otter"]);
+    let rows: Vec<Vec<&str>> =
+        ports.ok().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.contains(&vec!["otter.vm:22", "tcp", "the", "network"]), "{ports}");
+    let document = site.banger(&["--json", "vm", "ports", "otter"]).json()[0]["ports"].clone();
+    assert_eq!(document.as_array().unwrap().len(), rows.len() - 1, "{document}");
 }
 
 /// The VM is stopped, the guest has unmounted its disks, and the host has nothing of the run.
