@@ -12,9 +12,9 @@ pub use error::ClientError;
 pub use stream::{EventStream, LogStream};
 
 use crate::{
-    AuditReport, BundleStatus, CreateVm, DaemonStatus, DoctorReport, ImageList, KillVm,
-    LogLevelStatus, LogQuery, LogSource, RestartVm, Scope, SetLogLevel, SshTarget, StartVm, StopVm,
-    Version, Vm, VmList, VmStats, Why,
+    AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DoctorReport, ImageList, KillVm,
+    LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope, SetLogLevel, SshTarget,
+    StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -137,6 +137,26 @@ impl Client {
         request: &KillVm,
     ) -> Result<EventStream, ClientError> {
         self.operation(Method::POST, &vm_path(reference, "/kill"), request).await
+    }
+
+    /// Has a port of the host lead into a VM.
+    pub async fn add_forward(
+        &self,
+        reference: &str,
+        request: &AddForward,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &vm_path(reference, "/forwards"), request).await
+    }
+
+    /// Has a port of the host lead nowhere.
+    pub async fn remove_forward(
+        &self,
+        reference: &str,
+        request: &RemoveForward,
+    ) -> Result<EventStream, ClientError> {
+        let (path, protocol) = (vm_path(reference, "/forwards"), request.protocol);
+        let path = format!("{path}?host_port={}&protocol={protocol}", request.host_port);
+        self.transport.events(Method::DELETE, &path, None).await
     }
 
     /// What an ssh client needs to enter a VM.

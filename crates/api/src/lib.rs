@@ -23,6 +23,8 @@
 //! | `POST /v1/vms/{ref}/stop` | [`StopVm`] | events |
 //! | `POST /v1/vms/{ref}/restart` | [`RestartVm`] | events |
 //! | `POST /v1/vms/{ref}/kill` | [`KillVm`] | events |
+//! | `POST /v1/vms/{ref}/forwards` | [`AddForward`] | events |
+//! | `DELETE /v1/vms/{ref}/forwards?host_port=&protocol=` | | events |
 //! | `GET /v1/vms/{ref}/ssh` | | [`SshTarget`] |
 //! | `GET /v1/vms/{ref}/stats` | | [`VmStats`] |
 //! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=&previous=` | | `text/plain`, streamed |

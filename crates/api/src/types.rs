@@ -3,13 +3,14 @@
 use crate::ErrorBody;
 use banger_core::id::{InstanceId, VmId};
 use banger_core::ledger::Audit;
-use banger_core::net::{GuestIp, MacAddr};
+use banger_core::net::{GuestIp, MacAddr, Protocol};
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::{Readiness, VmState};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_core::vm_name::{ImageName, VmName};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use utoipa::{IntoParams, ToSchema};
 
@@ -50,6 +51,9 @@ pub struct Vm {
     pub pid: Option<u32>,
     /// Why it is in `error`, or why it last failed or ended by itself.
     pub last_error: Option<String>,
+    /// The ports of the host that lead into it. A daemon from before there were any has none.
+    #[serde(default)]
+    pub forwards: Vec<VmForward>,
     /// When it was created, RFC 3339 in UTC.
     pub created_at: String,
     /// When its state last changed, RFC 3339 in UTC.
@@ -158,6 +162,66 @@ impl Default for KillVm {
     fn default() -> Self {
         Self { signal: "KILL".to_owned() }
     }
+}
+
+/// A port of 127.0.0.1 on the host that leads into a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmForward {
+    /// `tcp` or `udp`.
+    #[schema(value_type = String, example = "tcp")]
+    pub protocol: Protocol,
+    /// The port of the host.
+    #[schema(value_type = u16, example = 8080)]
+    pub host_port: NonZeroU16,
+    /// The port of the guest.
+    #[schema(value_type = u16, example = 80)]
+    pub guest_port: NonZeroU16,
+    /// Whether it leads there now.
+    pub state: ForwardState,
+    /// Why it does not, when it should.
+    pub problem: Option<String>,
+}
+
+/// Whether a port of the host leads into its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardState {
+    /// It does.
+    Open,
+    /// It will when the VM runs.
+    Closed,
+    /// The host's port is not to be had; it is tried again.
+    Failed,
+}
+
+/// A port of 127.0.0.1 on the host that is to lead into a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddForward {
+    /// `tcp` or `udp`; `tcp` when absent.
+    #[serde(default)]
+    #[schema(value_type = String, example = "tcp")]
+    pub protocol: Protocol,
+    /// The port of the host.
+    #[schema(value_type = u16, example = 8080)]
+    pub host_port: NonZeroU16,
+    /// The port of the guest.
+    #[schema(value_type = u16, example = 80)]
+    pub guest_port: NonZeroU16,
+}
+
+/// A port of 127.0.0.1 on the host that is to lead nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RemoveForward {
+    /// The port of the host.
+    #[param(value_type = u16)]
+    pub host_port: NonZeroU16,
+    /// `tcp` or `udp`; `tcp` when absent.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub protocol: Protocol,
 }
 
 /// Everything that an ssh client needs. Nothing of the user's `~/.ssh` is involved.

@@ -8,8 +8,8 @@ mod vm;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use vm::{
-    CreateArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs, StartArgs,
-    StopArgs, Timings, VmVerb,
+    CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
+    StartArgs, StopArgs, Timings, VmVerb,
 };
 
 use clap::builder::FalseyValueParser;

@@ -5,6 +5,7 @@ mod create;
 mod daemon;
 mod daemon_log;
 mod doctor;
+mod forward;
 mod image;
 mod lifecycle;
 mod logs;
@@ -74,6 +75,7 @@ async fn vm(session: &Session<'_>, verb: VmVerb) -> Result<(), Failure> {
         VmVerb::Delete(args) => lifecycle::delete(session, &args).await,
         VmVerb::Set(args) => lifecycle::set(session, &args).await,
         VmVerb::Logs(args) => logs::run(session, &args).await,
+        VmVerb::Forward(args) => forward::run(session, &args).await,
         VmVerb::Ports(args) => ports::run(session, &args.refs).await,
         VmVerb::Stats(args) => show::stats(session, &args.refs).await,
     }

@@ -7,6 +7,7 @@
 pub mod dirs;
 pub mod dns;
 pub mod error;
+pub mod forward;
 pub mod guest;
 pub mod id;
 pub mod image;

@@ -200,6 +200,7 @@ mod tests {
     use crate::spec::VmSpec;
     use crate::state::VmState;
     use crate::vm::{Identity, UnixMillis};
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
     fn vm(overlay: OverlayMethod) -> Vm {
@@ -226,6 +227,7 @@ mod tests {
             vmm: None,
             last_error: None,
             deleting: false,
+            forwards: BTreeSet::new(),
             created_at: UnixMillis(0),
             changed_at: UnixMillis(0),
         }

@@ -79,12 +79,21 @@ pub enum Request {
     Delete,
     /// Change its spec.
     Set,
+    /// Change its forwards.
+    Forward,
 }
 
 impl Request {
     /// Every request.
-    pub const ALL: [Self; 6] =
-        [Self::Start, Self::Stop, Self::Restart, Self::Kill, Self::Delete, Self::Set];
+    pub const ALL: [Self; 7] = [
+        Self::Start,
+        Self::Stop,
+        Self::Restart,
+        Self::Kill,
+        Self::Delete,
+        Self::Set,
+        Self::Forward,
+    ];
 
     /// The verb, as on the command line.
     pub const fn verb(self) -> &'static str {
@@ -95,6 +104,7 @@ impl Request {
             Self::Kill => "kill",
             Self::Delete => "delete",
             Self::Set => "set",
+            Self::Forward => "forward",
         }
     }
 }
@@ -116,20 +126,20 @@ pub enum Decision {
 
 /// Decides what a request means in a state. This is the whole policy.
 pub const fn decide(state: VmState, request: Request) -> Decision {
-    use Request::{Delete, Kill, Restart, Set, Start, Stop};
+    use Request::{Delete, Forward, Kill, Restart, Set, Start, Stop};
     use VmState::{Created, Error, Running, Starting, Stopped, Stopping};
     match (state, request) {
-        (Created | Stopped | Error, Start | Restart | Delete | Set) => Decision::Do,
+        (Created | Stopped | Error, Start | Restart | Delete | Set | Forward) => Decision::Do,
         (Created | Stopped, Stop) => Decision::Already,
         // A tear-down that failed is tried again.
         (Error, Stop | Kill) => Decision::Do,
         (Created | Stopped, Kill) => Decision::Refuse,
         (Running, Start) => Decision::Already,
-        (Running, Stop | Restart | Kill | Delete | Set) => Decision::Do,
+        (Running, Stop | Restart | Kill | Delete | Set | Forward) => Decision::Do,
         // A second start joins neither the first one's events nor its deadline.
         (Starting, Start) => Decision::Refuse,
         (Starting, Stop | Kill | Delete | Restart) => Decision::Interrupt,
-        (Starting | Stopping, Set) => Decision::Wait,
+        (Starting | Stopping, Set | Forward) => Decision::Wait,
         (Stopping, Start | Stop | Restart) => Decision::Wait,
         // The guest does not end, or no longer matters: both cut the wait short.
         (Stopping, Kill | Delete) => Decision::Interrupt,

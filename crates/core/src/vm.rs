@@ -1,5 +1,6 @@
 //! The record of one VM.
 
+use crate::forward::Forward;
 use crate::guest::HostKey;
 use crate::id::VmId;
 use crate::image::Image;
@@ -9,6 +10,7 @@ use crate::spec::VmSpec;
 use crate::state::VmState;
 use crate::vm_name::VmName;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A VM as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Vm {
     /// A delete has begun. Whatever interrupts it, the next daemon start finishes it.
     #[serde(default)]
     pub deleting: bool,
+    /// The ports of the host that lead into it while it runs.
+    #[serde(default)]
+    pub forwards: BTreeSet<Forward>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When its state last changed.

@@ -43,6 +43,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(vms::stop))
         .routes(routes!(vms::restart))
         .routes(routes!(vms::kill))
+        .routes(routes!(vms::add_forward, vms::remove_forward))
         .routes(routes!(vms::ssh))
         .routes(routes!(vms::stats))
         .routes(routes!(logs::logs))

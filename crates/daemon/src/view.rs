@@ -1,22 +1,23 @@
 //! What the engine shows, as it is on the wire.
 
 use banger_api::{
-    AuditReport, BootStage, Finding, ImageView, LogEnd, LogLine, LogSource, SshTarget, Timing, Vm,
-    VmStats, Why,
+    AuditReport, BootStage, Finding, ForwardState, ImageView, LogEnd, LogLine, LogSource,
+    SshTarget, Timing, Vm, VmForward, VmStats, Why,
 };
+use banger_core::forward::{Forward, HostPort};
 use banger_core::guest::StageDetail;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
 use banger_core::resource::Observed;
 use banger_core::telling::{self, Voice};
 use banger_core::vm::UnixMillis;
-use banger_engine::{Outcome, SshAccess, Usage, VmView};
+use banger_engine::{ForwardView, Outcome, SshAccess, Usage, VmView};
 use jiff::Timestamp;
 use std::time::Duration;
 
 /// A VM.
 pub fn vm(view: VmView) -> Vm {
-    let VmView { vm, readiness, pid, paths, last_end: _ } = view;
+    let VmView { vm, readiness, pid, forwards, paths, last_end: _ } = view;
     Vm {
         id: vm.id,
         name: vm.name,
@@ -30,12 +31,23 @@ pub fn vm(view: VmView) -> Vm {
         vmm: vm.vmm,
         pid,
         last_error: vm.last_error,
+        forwards: forwards.into_iter().map(forward).collect(),
         created_at: time(vm.created_at),
         changed_at: time(vm.changed_at),
         dir: paths.dir,
         console_log: paths.console_log,
         vmm_log: paths.vmm_log,
     }
+}
+
+fn forward(view: ForwardView) -> VmForward {
+    let Forward { from: HostPort { protocol, host_port }, guest_port } = view.forward;
+    let (state, problem) = match view.state {
+        banger_engine::ForwardState::Closed => (ForwardState::Closed, None),
+        banger_engine::ForwardState::Open => (ForwardState::Open, None),
+        banger_engine::ForwardState::Failed { problem } => (ForwardState::Failed, Some(problem)),
+    };
+    VmForward { protocol, host_port, guest_port, state, problem }
 }
 
 /// Why a VM is as it is.

@@ -47,7 +47,10 @@ impl VmTask {
         let mut progress = Progress::default();
         let result = self.bring_up(report, &cancel, &mut progress).await;
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.note_forwards(report);
+                Ok(())
+            }
             Err(error) => Err(self.give_up(before, error, progress, report).await),
         }
     }

@@ -100,6 +100,7 @@ fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> 
         vmm: None,
         last_error: None,
         deleting: false,
+        forwards: BTreeSet::new(),
         created_at,
         changed_at: created_at,
         id,

@@ -17,6 +17,7 @@ use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
 use banger_core::error::fault;
+use banger_core::forward::ForwardChange;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
 use banger_core::resource::{Observed, Resource, ResourceKey};
@@ -132,6 +133,15 @@ impl Engine {
     /// Changes the VM's spec.
     pub fn set(&self, reference: &str, change: SpecChange) -> Result<Operation, EngineError> {
         self.ask(reference, "set", Work::Set { change })
+    }
+
+    /// Changes which ports of the host lead into the VM.
+    pub fn forward(
+        &self,
+        reference: &str,
+        change: ForwardChange,
+    ) -> Result<Operation, EngineError> {
+        self.ask(reference, "forward", Work::Forward { change })
     }
 
     /// What a VM uses. Takes half a second, in which processor time is measured.

@@ -1,6 +1,8 @@
 //! Why an operation failed.
 
+use crate::forward::NotBound;
 use banger_core::error::{ErrorCode, Explain};
+use banger_core::forward::HostPort;
 use banger_core::id::OpId;
 use banger_core::reference::RefError;
 use banger_core::resource::ResourceKey;
@@ -28,6 +30,19 @@ pub enum EngineError {
     /// The spec is outside the limits.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The host's port leads into a guest already.
+    #[error("{from} leads to port {guest_port} of `{name}` already")]
+    Forwarded {
+        /// The host's port.
+        from: HostPort,
+        /// Whose guest it is.
+        name: VmName,
+        /// Where it leads to there.
+        guest_port: u16,
+    },
+    /// The host's port cannot be had.
+    #[error("a port of the host cannot lead into a guest")]
+    Forward(#[source] NotBound),
     /// The signal has no such name.
     #[error(transparent)]
     Signal(#[from] banger_host::SignalError),
@@ -285,6 +300,10 @@ impl Explain for EngineError {
             Self::WrongState { .. } | Self::HalfDeleted { .. } => ErrorCode::WrongState,
             Self::Interrupted { .. } | Self::Gone | Self::ShuttingDown => ErrorCode::Interrupted,
             Self::SubnetExhausted { .. } => ErrorCode::SubnetExhausted,
+            Self::Forward(NotBound { kind: std::io::ErrorKind::PermissionDenied, .. }) => {
+                ErrorCode::NotPermitted
+            }
+            Self::Forwarded { .. } | Self::Forward(_) => ErrorCode::NetworkConflict,
             Self::UnknownImage { .. } => ErrorCode::ImageUnusable,
             Self::Bundle(source) => source.code(),
             Self::Build(source) => source.code(),
@@ -334,6 +353,11 @@ impl Explain for EngineError {
                 "delete a VM, or set a `subnet` with a shorter prefix in the configuration file"
                     .to_owned(),
             ],
+            Self::Forwarded { from, name, .. } => vec![
+                "choose another port of the host, as in `8081:80`".to_owned(),
+                format!("`banger vm forward {name} --remove {}` frees it", from.argument()),
+            ],
+            Self::Forward(_) => vec!["choose another port of the host, as in `8081:80`".to_owned()],
             Self::UnknownImage { .. } => vec!["`banger image list` shows all images".to_owned()],
             Self::Bundle(source) => source.hints(),
             Self::Build(source) => source.hints(),

@@ -2,6 +2,7 @@
 
 use crate::error::EngineError;
 use crate::executor::Executor;
+use crate::forward::Forwards;
 use crate::keys::Keys;
 use crate::names::Names;
 use crate::network::Network;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) executor: Executor,
     pub(crate) network: Network,
     pub(crate) names: Names,
+    pub(crate) forwards: Arc<Forwards>,
     pub(crate) keys: Keys,
     /// The archives that come after an image's initrd: banger's init.
     pub(crate) init_archive: Vec<PathBuf>,
@@ -53,6 +55,8 @@ impl Shared {
         let network =
             Network::new(settings.layout.clone(), settings.bridge.clone(), executor.clone());
         let names = Names::new(settings.bridge.subnet);
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let forwards = Arc::new(Forwards::new(tasks.clone(), closing.clone()));
         Self {
             settings,
             ports,
@@ -60,10 +64,11 @@ impl Shared {
             executor,
             network,
             names,
+            forwards,
             keys,
             init_archive,
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            tasks,
+            closing,
             vms: Mutex::new(BTreeMap::new()),
             publishing: Mutex::new(()),
         }
@@ -83,8 +88,9 @@ impl Shared {
         Ok(vms.get(id).expect("the id was taken from the map").clone())
     }
 
-    /// Forgets a deleted VM and its host key.
+    /// Forgets a deleted VM, its forwards and its host key.
     pub(crate) fn forget(&self, vm: &VmId) {
+        self.forwards.release(vm);
         self.vms().remove(vm);
         self.publish_host_keys();
     }

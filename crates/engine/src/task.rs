@@ -6,11 +6,13 @@
 
 use crate::engine::{Answer, Gone};
 use crate::error::EngineError;
+use crate::forward::Forwards;
 use crate::monitor::{Ended, Monitor, Sign};
 use crate::operation::{Finished, Reporter};
 use crate::shared::{Shared, new_op, now};
 use crate::view::{LastEnd, VmView};
 use banger_core::error::{chain, fault};
+use banger_core::forward::ForwardChange;
 use banger_core::id::OpId;
 use banger_core::names::VmPaths;
 use banger_core::plan::member;
@@ -35,6 +37,7 @@ pub(crate) enum Work {
     Kill { signal: Signal },
     Delete,
     Set { change: SpecChange },
+    Forward { change: ForwardChange },
 }
 
 impl Work {
@@ -46,6 +49,7 @@ impl Work {
             Self::Kill { .. } => Request::Kill,
             Self::Delete => Request::Delete,
             Self::Set { .. } => Request::Set,
+            Self::Forward { .. } => Request::Forward,
         }
     }
 }
@@ -62,6 +66,7 @@ struct Command {
 pub(crate) struct VmHandle {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<VmView>,
+    forwards: Arc<Forwards>,
     /// Ends the operation under way, where it can be ended.
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -69,7 +74,9 @@ pub(crate) struct VmHandle {
 impl VmHandle {
     /// The VM as it is now.
     pub(crate) fn view(&self) -> VmView {
-        self.view.borrow().clone()
+        let view = self.view.borrow().clone();
+        // They change also when nothing is done to the VM.
+        VmView { forwards: self.forwards.of(&view.vm), ..view }
     }
 
     /// Follows the VM.
@@ -128,7 +135,15 @@ impl VmTask {
         let (monitor, pid) = adopted.unzip();
         let readiness = if monitor.is_some() { Readiness::Vmm } else { Readiness::None };
         shared.names.follow(&vm);
-        let first = VmView { vm: vm.clone(), readiness, pid, last_end: None, paths: paths.clone() };
+        shared.forwards.follow(&vm);
+        let first = VmView {
+            vm: vm.clone(),
+            readiness,
+            pid,
+            last_end: None,
+            forwards: shared.forwards.of(&vm),
+            paths: paths.clone(),
+        };
         let (sender, view) = watch::channel(first);
         let (commands, receiver) = mpsc::channel(8);
         let cancel = Arc::new(Mutex::new(CancellationToken::new()));
@@ -145,7 +160,7 @@ impl VmTask {
             cancel: Arc::clone(&cancel),
         };
         shared.tasks.spawn(task.run(receiver));
-        VmHandle { commands, view, cancel }
+        VmHandle { commands, view, forwards: Arc::clone(&shared.forwards), cancel }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -188,6 +203,8 @@ impl VmTask {
         if deleted {
             self.shared.forget(&self.vm.id);
         }
+        // What was closed can be taken by others when the asker hears of it.
+        self.shared.forwards.settle(&self.vm.id).await;
         if reply.send((report, finished)).is_err() {
             tracing::trace!("the asker is gone");
         }
@@ -237,6 +254,7 @@ impl VmTask {
             Work::Kill { signal } => self.kill(signal, report).await?,
             Work::Delete => self.delete(report).await?,
             Work::Set { change } => return self.set(&change, report).await,
+            Work::Forward { change } => return self.change_forwards(change),
         }
         Ok(true)
     }
@@ -331,6 +349,7 @@ impl VmTask {
             readiness: self.readiness,
             pid: self.pid,
             last_end: self.last_end,
+            forwards: self.shared.forwards.of(&self.vm),
             paths: self.paths.clone(),
         }
     }
@@ -357,7 +376,7 @@ impl VmTask {
         self.enter(VmState::Running)
     }
 
-    fn save(&self) -> Result<(), EngineError> {
+    pub(crate) fn save(&self) -> Result<(), EngineError> {
         let saved = self.shared.store.save_vm(&self.vm);
         self.publish();
         saved
@@ -366,6 +385,7 @@ impl VmTask {
     fn publish(&self) {
         // The names first: who sees a running VM can ask for its name.
         self.shared.names.follow(&self.vm);
+        self.shared.forwards.follow(&self.vm);
         self.view.send_replace(self.current());
     }
 }

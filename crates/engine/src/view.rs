@@ -1,5 +1,6 @@
 //! What the engine shows of a VM.
 
+use crate::forward::ForwardView;
 use banger_core::names::VmPaths;
 use banger_core::state::Readiness;
 use banger_core::unit::Bytes;
@@ -19,6 +20,8 @@ pub struct VmView {
     pub pid: Option<u32>,
     /// How it came to its last end since the daemon started, if it had one that nobody asked for.
     pub last_end: Option<LastEnd>,
+    /// The ports of the host that lead into it, and how they stand.
+    pub forwards: Vec<ForwardView>,
     /// Where its files are.
     pub paths: VmPaths,
 }

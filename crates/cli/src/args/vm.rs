@@ -2,6 +2,7 @@
 
 use super::value;
 use banger_api::{CreateVm, LogQuery, LogSource, StartVm, StopVm, Wait};
+use banger_core::forward::{Forward, ForwardChange};
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::unit::{MiB, VcpuCount};
 use banger_core::vm_name::{ImageName, VmName};
@@ -42,6 +43,15 @@ Examples:
   banger vm set otter --disk-size 40G       disks only grow
   banger vm set otter heron --no-nat";
 
+const FORWARD_EXAMPLES: &str = "\
+Examples:
+  banger vm forward otter 8080:80        127.0.0.1:8080 leads to port 80 of the guest
+  banger vm forward otter 5353:53/udp    the same for UDP
+  banger vm forward otter                list them
+  banger vm forward otter 8080 --remove  127.0.0.1:8080 is free again
+
+A forward is kept with the VM: it is there again whenever the VM runs.";
+
 const PORTS_NOTE: &str = "\
 Example:
   banger vm ports otter
@@ -81,6 +91,9 @@ pub(crate) enum VmVerb {
     /// Print what a guest wrote to its console, or why it failed
     #[command(after_help = LOGS_EXAMPLES)]
     Logs(LogsArgs),
+    /// Have a port of this host lead into a VM while it runs, or list those that do
+    #[command(after_help = FORWARD_EXAMPLES)]
+    Forward(ForwardArgs),
     /// Show what guests listen on
     #[command(after_help = PORTS_NOTE)]
     Ports(RefsArgs),
@@ -289,6 +302,33 @@ pub(crate) struct StartArgs {
     pub(crate) vms: RefsArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForwardArgs {
+    /// Name or id, or a unique beginning of it
+    #[arg(value_name = "VM", value_parser = value::reference)]
+    pub(crate) reference: String,
+    /// The port of this host, the guest's where it is another, and `/udp` for UDP
+    #[arg(value_name = "PORT[:GUEST-PORT][/PROTOCOL]")]
+    pub(crate) forward: Option<Forward>,
+    /// Have the port of this host lead nowhere
+    #[arg(long, requires = "forward")]
+    remove: bool,
+}
+
+impl ForwardArgs {
+    /// What is to be changed, if anything.
+    pub(crate) fn change(&self) -> Option<ForwardChange> {
+        let change = |forward: Forward| {
+            if self.remove {
+                ForwardChange::Remove(forward.from)
+            } else {
+                ForwardChange::Add(forward)
+            }
+        };
+        self.forward.map(change)
+    }
 }
 
 /// How long a guest may take to end.

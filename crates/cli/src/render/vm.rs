@@ -3,7 +3,7 @@
 use super::error::printable;
 use super::table::{pairs, table};
 use super::time::{age, elapsed, rough};
-use banger_api::{Timing, Vm, VmStats};
+use banger_api::{ForwardState, Timing, Vm, VmForward, VmStats};
 use banger_core::state::Readiness;
 use banger_core::unit::Bytes;
 use jiff::Timestamp;
@@ -45,6 +45,7 @@ pub(crate) fn show(vm: &Vm) -> String {
         ("nat", if vm.spec.nat { "on" } else { "off" }.to_owned()),
         ("address", format!("{} ({})", vm.ip, vm.mac)),
         ("host name", format!("{}.vm", vm.name)),
+        ("forwards", or_dash(forwards(vm))),
         ("vmm", or_dash(vm.vmm.map(|kind| kind.as_str().to_owned()))),
         ("pid", or_dash(vm.pid.map(|pid| pid.to_string()))),
         ("created", vm.created_at.clone()),
@@ -53,6 +54,39 @@ pub(crate) fn show(vm: &Vm) -> String {
         ("console log", vm.console_log.display().to_string()),
         ("vmm log", vm.vmm_log.display().to_string()),
     ])
+}
+
+/// The forwards in one line: `8080:80/tcp open, 53:53/udp failed`.
+fn forwards(vm: &Vm) -> Option<String> {
+    let shown: Vec<String> = vm.forwards.iter().map(forward).collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
+}
+
+fn forward(it: &VmForward) -> String {
+    let state = it.problem.as_deref().unwrap_or(forward_state(it.state));
+    format!("{}:{}/{} {state}", it.host_port, it.guest_port, it.protocol)
+}
+
+fn forward_state(state: ForwardState) -> &'static str {
+    match state {
+        ForwardState::Open => "open",
+        ForwardState::Closed => "closed",
+        ForwardState::Failed => "failed",
+    }
+}
+
+/// The table of `vm forward`.
+pub(crate) fn forward_table(vm: &Vm) -> String {
+    let row = |it: &VmForward| {
+        [
+            format!("127.0.0.1:{}", it.host_port),
+            format!("{}.vm:{}", vm.name, it.guest_port),
+            it.protocol.to_string(),
+            it.problem.clone().unwrap_or_else(|| forward_state(it.state).to_owned()),
+        ]
+    };
+    let rows: Vec<_> = vm.forwards.iter().map(row).collect();
+    table(["HOST", "GUEST", "PROTOCOL", "STATE"], &rows)
 }
 
 /// An error that may quote several lines, in one.

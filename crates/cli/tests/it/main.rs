@@ -8,6 +8,7 @@ mod codes;
 mod doctor;
 mod errors;
 mod fake;
+mod forward;
 mod host_socket;
 mod lifecycle;
 mod ports;

@@ -63,6 +63,7 @@ fn show_tells_the_good_ones_and_then_the_errors() {
     nat           on
     address       172.16.0.2 (06:00:ac:10:00:02)
     host name     otter.vm
+    forwards      -
     vmm           qemu
     pid           4711
     created       2024-05-02T09:00:00Z

@@ -62,8 +62,9 @@ impl ErrorCode {
                 "Each address of the subnet belongs to a VM. Stopped VMs keep theirs."
             }
             Self::NetworkConflict => {
-                "The bridge's name or address belongs to something else on the machine. banger \
-                 does not touch what it has not made."
+                "The bridge's name or address belongs to something else on the machine, or the \
+                 port of the host that should lead into a guest does: to a process or to another \
+                 VM, which the error names. banger does not touch what it has not made."
             }
             Self::NoSpace => {
                 "The file system that holds the state has no room left, or a quota is used up. \
@@ -85,8 +86,9 @@ impl ErrorCode {
                  output are among the causes."
             }
             Self::GuestFailed => {
-                "The guest said that its boot failed, or its kernel panicked. The VM is \
-                 stopped."
+                "The guest said that its boot failed, or its kernel panicked, and the VM is \
+                 stopped; or a guest that runs did not answer what it was asked over ssh, as \
+                 `banger vm ports` does."
             }
             Self::Timeout => {
                 "A wait ran out. The message says what was reached: the VMM, the guest or ssh. \
@@ -143,8 +145,8 @@ impl ErrorCode {
                  file."
             }
             Self::NetworkConflict => {
-                "set another `bridge` or `subnet` in the configuration file, or remove the \
-                 other object."
+                "set another `bridge` or `subnet` in the configuration file, or choose another \
+                 port; or remove the other object."
             }
             Self::NoSpace => {
                 "free some room, or delete VMs with `banger vm delete`. Disks are sparse: a VM \

@@ -2,7 +2,7 @@
 
 use super::doctor::{check_create, check_start};
 use super::events;
-use super::extract::{Body, Reference};
+use super::extract::{Body, Queried, Reference};
 use super::openapi::SpecChangeSchema;
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -11,9 +11,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use banger_api::{
-    CreateVm, ErrorBody, Event, KillVm, RestartVm, SshTarget, StartVm, StopVm, Vm, VmList, VmStats,
-    Wait,
+    AddForward, CreateVm, ErrorBody, Event, KillVm, RemoveForward, RestartVm, SshTarget, StartVm,
+    StopVm, Vm, VmList, VmStats, Wait,
 };
+use banger_core::forward::{Forward, ForwardChange, HostPort};
 use banger_core::spec::SpecChange;
 use banger_core::state::Readiness;
 use banger_engine::{EngineError, NewVm, StartOptions};
@@ -147,6 +148,38 @@ pub(super) async fn kill(
 ) -> Result<Response, Problem> {
     let signal: Signal = signal.parse().map_err(EngineError::Signal)?;
     Ok(events::answer(state.engine.kill(&reference, signal)?).await)
+}
+
+/// Have a port of 127.0.0.1 on the host lead into a VM while it runs
+#[utoipa::path(post, path = "/v1/vms/{ref}/forwards", operation_id = "add_forward", request_body = AddForward,
+    params(("ref" = String, Path, description = "A name or id, or a prefix of either")),
+    responses(
+        (status = 200, description = "Events", body = Event, content_type = "application/x-ndjson"),
+        (status = "default", description = "An error", body = ErrorBody),
+    ))]
+pub(super) async fn add_forward(
+    State(state): State<AppState>,
+    Reference(reference): Reference,
+    Body(AddForward { protocol, host_port, guest_port }): Body<AddForward>,
+) -> Result<Response, Problem> {
+    let forward = Forward { from: HostPort { protocol, host_port }, guest_port };
+    Ok(events::answer(state.engine.forward(&reference, ForwardChange::Add(forward))?).await)
+}
+
+/// Have a port of the host lead nowhere
+#[utoipa::path(delete, path = "/v1/vms/{ref}/forwards", operation_id = "remove_forward",
+    params(("ref" = String, Path, description = "A name or id, or a prefix of either"), RemoveForward),
+    responses(
+        (status = 200, description = "Events", body = Event, content_type = "application/x-ndjson"),
+        (status = "default", description = "An error", body = ErrorBody),
+    ))]
+pub(super) async fn remove_forward(
+    State(state): State<AppState>,
+    Reference(reference): Reference,
+    Queried(RemoveForward { protocol, host_port }): Queried<RemoveForward>,
+) -> Result<Response, Problem> {
+    let change = ForwardChange::Remove(HostPort { protocol, host_port });
+    Ok(events::answer(state.engine.forward(&reference, change)?).await)
 }
 
 /// What an ssh client needs to enter a VM

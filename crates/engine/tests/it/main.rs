@@ -3,6 +3,7 @@
 
 mod crash;
 mod faults;
+mod forward;
 mod lifecycle;
 mod names;
 mod world;

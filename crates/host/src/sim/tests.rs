@@ -145,6 +145,7 @@ fn vm(number: u64, overlay: OverlayMethod) -> Vm {
         overlay,
         state: VmState::Created,
         deleting: false,
+        forwards: std::collections::BTreeSet::new(),
         vmm: None,
         last_error: None,
         created_at: UnixMillis(0),

@@ -2,6 +2,8 @@
 
 use crate::stage::{Site, until};
 use serde_json::json;
+use std::io::{self, ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// What is to stay the same for all of a VM's life, as the guest sees it.
@@ -26,8 +28,12 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
     assert!(identity.ends_with("eth0 172.16.0.2/24\n"), "{identity}");
     commands_pass_through_ssh(&site);
     what_the_guest_listens_on_is_told(&site);
+    let forwarded = site.banger(&["vm", "forward", "otter", "2222:22"]);
+    assert_eq!(forwarded.ok(), "otter: 127.0.0.1:2222/tcp leads to otter.vm:22\n");
+    assert_eq!(banner_at_2222().unwrap(), "SSH-");
 
     assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: stopped\n");
+    assert_eq!(banner_at_2222().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     ended_in_good_order(&site);
     let entered = site.banger(&["vm", "ssh", "otter"]);
     entered.refused("`otter` cannot be entered: it is stopped");
@@ -35,6 +41,7 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
     assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: already stopped\n");
 
     site.boot(&["vm", "start", "otter"]).shows("otter: ready in ");
+    assert_eq!(banner_at_2222().unwrap(), "SSH-");
     let again = site.ssh("otter", &format!("{READ}; {RECOVERIES}; {IDENTITY}"));
     assert_eq!(again, format!("kept\nkept\n0\n{identity}"));
 
@@ -94,6 +101,15 @@ fn commands_pass_through_ssh(site: &Site) {
     let piped = site.call(&["vm", "ssh", "otter", "--", "cksum", "-a", "crc"]).stdin(&bytes);
     let piped = piped.start().within(Duration::from_secs(90));
     assert!(piped.ok().contains(" 300000"), "{piped}");
+}
+
+/// The first bytes of what answers at that port of the host.
+fn banner_at_2222() -> io::Result<String> {
+    let mut stream = TcpStream::connect("127.0.0.1:2222")?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut banner = [0; 4];
+    stream.read_exact(&mut banner)?;
+    Ok(String::from_utf8_lossy(&banner).into_owned())
 }
 
 fn what_the_guest_listens_on_is_told(site: &Site) {
