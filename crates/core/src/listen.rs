@@ -94,21 +94,26 @@ impl<'a> Socket<'a> {
         Some(Self { address, port, peer_port, state: fields.next()? })
     }
 
-    /// Where it listens, if it does. `0A` is the state of a TCP socket that listens, and `07` that
-    /// of a UDP socket without a peer.
+    /// Where it listens, if it does.
     fn listening(&self, protocol: Protocol) -> Option<(IpAddr, NonZeroU16)> {
-        let state = match protocol {
-            Protocol::Tcp => "0A",
-            Protocol::Udp => "07",
-        };
         let port = NonZeroU16::new(self.port)?;
-        (self.state == state && self.peer_port == 0).then_some((self.address, port))
+        (self.state == listening_state(protocol) && self.peer_port == 0)
+            .then_some((self.address, port))
     }
 }
 
-/// `0100007F:0016`: the address as words in the byte order of the machine, which is the little
+/// How a table shows the state of a socket that listens: of TCP `LISTEN`, and of UDP, which knows
+/// no such state, that it has no peer.
+pub const fn listening_state(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "0A",
+        Protocol::Udp => "07",
+    }
+}
+
+/// One end of a socket as a table shows it, `0100007F:0016`: the address as words in the byte order of the machine, which is the little
 /// endian one on all that banger runs on, and the port.
-fn end_point(text: &str) -> Option<(IpAddr, u16)> {
+pub fn end_point(text: &str) -> Option<(IpAddr, u16)> {
     let (address, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok();
     let ip = match address.len() {

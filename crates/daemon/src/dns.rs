@@ -8,7 +8,7 @@ use crate::config::DnsListen;
 use banger_api::{DnsState, DnsStatus, GuestDnsStatus};
 use banger_core::net::Subnet;
 use banger_dns::{Audience, Authority, Forwarder, Server};
-use banger_host::port_holder;
+use banger_host::{holder_in_words, port_holder};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::num::NonZeroU16;
@@ -215,8 +215,6 @@ async fn explain(address: SocketAddr, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::AddrInUse {
         return format!("{address} cannot be listened on: {error}");
     }
-    match tokio::task::spawn_blocking(move || port_holder(address)).await {
-        Ok(Some(holder)) => format!("{address} is held by {holder}"),
-        Ok(None) | Err(_) => format!("{address} is held by a process that cannot be seen"),
-    }
+    let looked = tokio::task::spawn_blocking(move || port_holder(address)).await;
+    format!("{address} is held by {}", holder_in_words(looked.ok().flatten()))
 }

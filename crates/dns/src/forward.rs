@@ -3,7 +3,7 @@
 //! A query goes on as the bytes that came, with an id of its own and from a port of its own, and so
 //! does its answer come back; what options they hold is between the two who use them.
 
-use crate::respond::Transport;
+use crate::respond::{HEADER, Transport};
 use crate::server::{read_message, write_message};
 use std::fmt::Debug;
 use std::io;
@@ -16,8 +16,6 @@ use tokio::time::timeout;
 /// How long all servers together have: less than the five seconds after which a resolver gives its
 /// only server up (resolv.conf(5), `timeout`).
 const DEADLINE: Duration = Duration::from_millis(4500);
-/// The length of a message's header.
-const HEADER: usize = 12;
 /// Response codes of a server that may know less than the next one.
 const FAILURES: [u8; 2] = [2, 5];
 

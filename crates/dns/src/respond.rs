@@ -12,7 +12,7 @@ const MAX_UDP: u16 = 1232;
 /// The largest one for who says nothing (RFC 1035, section 4.2.1).
 const MIN_UDP: u16 = 512;
 /// The length of a message's header.
-const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 
 /// How long others may keep an answer, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use banger_core::net::GuestIp;
 use banger_core::state::VmState;
 use banger_core::vm::Vm;
 use banger_core::vm_name::VmName;
-use banger_host::port_holder;
+use banger_host::{holder_in_words, port_holder};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -238,13 +238,11 @@ impl Keeper {
 pub(crate) fn bind(from: HostPort) -> Result<Socket, NotBound> {
     Socket::bind(from).map_err(|error| {
         let kind = error.kind();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, from.host_port.get()));
-        let problem = match (kind, port_holder(address)) {
-            (io::ErrorKind::AddrInUse, Some(holder)) => format!("{from} is held by {holder}"),
-            (io::ErrorKind::AddrInUse, None) => {
-                format!("{from} is held by a process that cannot be seen")
-            }
-            _ => format!("{from} cannot be taken: {error}"),
+        let problem = if kind == io::ErrorKind::AddrInUse {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, from.host_port.get()));
+            format!("{from} is held by {}", holder_in_words(port_holder(address)))
+        } else {
+            format!("{from} cannot be taken: {error}")
         };
         NotBound { problem, kind }
     })

@@ -18,6 +18,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// What helps where the kernel cannot filter what crosses a bridge.
+pub const BRIDGE_FILTER_REMEDY: &str =
+    "use a kernel with CONFIG_NF_TABLES_BRIDGE, as every distribution has one";
+
 /// Whether files in the directory can share blocks (FICLONE): on btrfs, on XFS with reflink.
 ///
 /// The directory must exist and be writable.

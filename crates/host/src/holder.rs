@@ -1,10 +1,12 @@
 //! Who holds a port of this machine, as far as `/proc` tells.
 
+use banger_core::listen::{end_point, listening_state};
+use banger_core::net::Protocol;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// A process that listens on a port.
@@ -22,14 +24,18 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The tables of sockets (proc_net_tcp(5)), and the state of those that listen: a UDP socket that
-/// is bound and has no peer, and a TCP socket that listens.
-const TABLES: [(&str, &str); 4] = [
-    ("/proc/self/net/udp", "07"),
-    ("/proc/self/net/udp6", "07"),
-    ("/proc/self/net/tcp", "0A"),
-    ("/proc/self/net/tcp6", "0A"),
+/// The tables of sockets (proc_net_tcp(5)).
+const TABLES: [(&str, Protocol); 4] = [
+    ("/proc/self/net/udp", Protocol::Udp),
+    ("/proc/self/net/udp6", Protocol::Udp),
+    ("/proc/self/net/tcp", Protocol::Tcp),
+    ("/proc/self/net/tcp6", Protocol::Tcp),
 ];
+
+/// Who holds something, for the end of a sentence.
+pub fn holder_in_words(holder: Option<Holder>) -> String {
+    holder.map_or_else(|| "a process that cannot be seen".to_owned(), |holder| holder.to_string())
+}
 
 /// The process that listens on the address, or on its port of all addresses, by UDP or TCP. `None`
 /// also where it is another user's and so cannot be seen.
@@ -37,9 +43,9 @@ const TABLES: [(&str, &str); 4] = [
 /// Reads all of `/proc`, which takes milliseconds.
 pub fn port_holder(address: SocketAddr) -> Option<Holder> {
     let mut inodes = BTreeSet::new();
-    for (path, listening) in TABLES {
+    for (path, protocol) in TABLES {
         let text = fs::read_to_string(path).unwrap_or_default();
-        inodes.extend(text.lines().filter_map(|line| inode_of(line, listening, address)));
+        inodes.extend(text.lines().filter_map(|line| inode_of(line, protocol, address)));
     }
     if inodes.is_empty() {
         return None;
@@ -56,30 +62,13 @@ fn pid_of(name: &OsStr) -> Option<u32> {
 }
 
 /// The inode of a line's socket, if it stands in the address's way.
-fn inode_of(line: &str, listening: &str, wanted: SocketAddr) -> Option<String> {
+fn inode_of(line: &str, protocol: Protocol, wanted: SocketAddr) -> Option<String> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [_, local, _, state, _, _, _, _, _, inode, ..] = *fields else { return None };
-    let (ip, port) = local.split_once(':')?;
-    let is_port = u16::from_str_radix(port, 16).ok()? == wanted.port();
-    let ip = parse_ip(ip)?;
+    let (ip, port) = end_point(local)?;
     let is_ip = ip == wanted.ip() || ip.is_unspecified() || wanted.ip().is_unspecified();
-    (is_port && is_ip && state == listening).then(|| inode.to_owned())
-}
-
-/// An address as the kernel prints it: each four bytes as one number of the processor's own order.
-fn parse_ip(text: &str) -> Option<IpAddr> {
-    let word = |at: usize| Some(u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    match text.len() {
-        8 => Some(Ipv4Addr::from(word(0)?).into()),
-        32 => {
-            let mut bytes = [0; 16];
-            for (number, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-                chunk.copy_from_slice(&word(number * 8)?);
-            }
-            Some(Ipv6Addr::from(bytes).to_canonical())
-        }
-        _ => None,
-    }
+    let listens = state == listening_state(protocol);
+    (port == wanted.port() && is_ip && listens).then(|| inode.to_owned())
 }
 
 fn has_socket(pid: u32, inodes: &BTreeSet<String>) -> bool {
@@ -120,13 +109,13 @@ mod tests {
     fn a_socket_is_in_the_way_on_the_same_address_or_on_all() {
         let line =
             "  1: 0100007F:A455 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 4711 2";
-        let wanted = |address: &str| inode_of(line, "07", address.parse().unwrap());
+        let wanted = |address: &str| inode_of(line, Protocol::Udp, address.parse().unwrap());
         assert_eq!(wanted("127.0.0.1:42069").as_deref(), Some("4711"));
         assert_eq!(wanted("0.0.0.0:42069").as_deref(), Some("4711"));
         assert_eq!(wanted("127.0.0.2:42069"), None);
         assert_eq!(wanted("127.0.0.1:42070"), None);
-        assert_eq!(inode_of(line, "0A", "127.0.0.1:42069".parse().unwrap()), None);
+        assert_eq!(inode_of(line, Protocol::Tcp, "127.0.0.1:42069".parse().unwrap()), None);
         let all = line.replace("0100007F", "00000000000000000000000000000000");
-        assert!(inode_of(&all, "07", "127.0.0.1:42069".parse().unwrap()).is_some());
+        assert!(inode_of(&all, Protocol::Udp, "127.0.0.1:42069".parse().unwrap()).is_some());
     }
 }

@@ -18,7 +18,7 @@ pub mod sim;
 
 pub use changes::Changes;
 pub use error::HostError;
-pub use holder::{Holder, port_holder};
+pub use holder::{Holder, holder_in_words, port_holder};
 pub use linux::LinuxHost;
 pub use sim::{
     Artifacts, Effect, Fault, FaultError, ForeignLink, GuestScript, GuestScriptError, Pace,

@@ -4,6 +4,7 @@ use super::Facts;
 use crate::config::Key;
 use banger_api::{Check, Scope};
 use banger_core::error::ErrorCode;
+use banger_host::facts::BRIDGE_FILTER_REMEDY;
 use std::path::Path;
 
 const SCOPE: Scope = Scope::Nat;
@@ -36,7 +37,7 @@ fn filter(facts: &Facts) -> Option<Check> {
             "filter",
             ErrorCode::MissingDependency,
             format!("the kernel has no nftables filter for bridges: {reason}"),
-            "use a kernel with CONFIG_NF_TABLES_BRIDGE, as every distribution has one",
+            BRIDGE_FILTER_REMEDY,
         ),
     })
 }

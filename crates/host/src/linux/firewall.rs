@@ -15,6 +15,7 @@ pub(super) use rules::Rules;
 
 use super::nftable::{self, Table};
 use crate::cmd::{Cmd, CmdError};
+use crate::facts::BRIDGE_FILTER_REMEDY;
 use crate::{Change, HostError};
 use banger_core::names::TableName;
 use std::fs;
@@ -110,7 +111,7 @@ fn failed(action: &'static str, table: &TableName) -> impl FnOnce(CmdError) -> H
         (CmdError::Failed { .. }, Err(reason)) => HostError::Unavailable {
             feature: "the nftables filter for bridges",
             reason,
-            remedy: "use a kernel with CONFIG_NF_TABLES_BRIDGE, as every distribution has one",
+            remedy: BRIDGE_FILTER_REMEDY,
         },
         _ => HostError::program(action, table)(source),
     }
