@@ -13,8 +13,8 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DoctorReport, ImageList, KillVm,
-    LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope, SetLogLevel, SshTarget,
-    StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope, SetLogLevel, SshConfig,
+    SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -162,6 +162,11 @@ impl Client {
     /// What an ssh client needs to enter a VM.
     pub async fn ssh(&self, reference: &str) -> Result<SshTarget, ClientError> {
         self.get(&vm_path(reference, "/ssh")).await
+    }
+
+    /// What an ssh client is configured with so that it knows VMs by their names.
+    pub async fn ssh_config(&self) -> Result<SshConfig, ClientError> {
+        self.get("/v1/ssh-config").await
     }
 
     /// What is right and what is wrong with the host, in one scope or in all that the daemon knows.

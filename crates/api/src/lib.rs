@@ -29,6 +29,7 @@
 //! | `GET /v1/vms/{ref}/stats` | | [`VmStats`] |
 //! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=&previous=` | | `text/plain`, streamed |
 //! | `GET /v1/vms/{ref}/why` | | [`Why`] |
+//! | `GET /v1/ssh-config` | | [`SshConfig`] |
 //! | `GET /v1/images` | | [`ImageList`] |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |

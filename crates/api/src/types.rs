@@ -246,6 +246,16 @@ pub struct SshTarget {
     pub host_key_alias: String,
 }
 
+/// What an ssh client is configured with so that it knows VMs by their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SshConfig {
+    /// A file with the text, which the daemon keeps; an `Include` can name it.
+    #[schema(value_type = String)]
+    pub file: PathBuf,
+    /// Lines as in ssh_config(5).
+    pub text: String,
+}
+
 /// What a VM uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmStats {

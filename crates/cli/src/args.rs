@@ -2,11 +2,13 @@
 
 mod daemon;
 mod doctor;
+mod ssh_config;
 mod value;
 mod vm;
 
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{
     CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
     StartArgs, StopArgs, Timings, VmVerb,
@@ -81,6 +83,9 @@ pub(crate) enum Noun {
     /// Check that everything banger needs is there and that nothing leaked
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Have `ssh NAME.vm` enter VMs: print the lines for ssh's configuration, or install them
+    #[command(after_help = ssh_config::EXAMPLES)]
+    SshConfig(SshConfigArgs),
     /// Print a shell's completion script
     #[command(
         after_help = "Example:\n  banger completion bash > ~/.local/share/bash-completion/completions/banger"

@@ -15,7 +15,10 @@ mod several;
 mod show;
 mod signals;
 mod ssh;
+mod ssh_config;
 mod version;
+
+pub(crate) use ssh_config::SshConfigError;
 
 use crate::args::{BundleVerb, Cli, DaemonVerb, ImageVerb, Noun, VmVerb};
 use crate::connect::{Autostart, Door};
@@ -56,6 +59,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Daemon(DaemonVerb::Logs(args)) => daemon_log::logs(&session, &args).await,
         Noun::Daemon(DaemonVerb::LogLevel(args)) => daemon_log::level(&session, &args).await,
         Noun::Doctor(args) => doctor::run(&session, &args).await,
+        Noun::SshConfig(args) => ssh_config::run(&session, &args).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
         Noun::Version => version::run(&session).await,
     }

@@ -1,5 +1,6 @@
 //! How a command ends when it does not end well.
 
+use crate::command::SshConfigError;
 use crate::connect::ConnectError;
 use crate::launch::LaunchError;
 use banger_api::ErrorBody;
@@ -57,6 +58,12 @@ impl From<ConnectError> for Failure {
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {
+        ErrorBody::of(&error).into()
+    }
+}
+
+impl From<SshConfigError> for Failure {
+    fn from(error: SshConfigError) -> Self {
         ErrorBody::of(&error).into()
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! It knows the API and the vocabulary, and no more: everything that is done is done by the daemon.
 //! `args` says what can be typed, `command` has one module for each noun or verb, `render` turns
-//! answers into text and is pure, `output` and `progress` are the two that write, `connect` finds
+//! answers into text and is pure, `fence` edits a text of the user's, `output` and `progress` are the two that write, `connect` finds
 //! or starts the daemon, and `launch` alone starts programs.
 
 mod args;
 mod command;
 mod connect;
 mod failure;
+mod fence;
 mod launch;
 mod output;
 mod progress;

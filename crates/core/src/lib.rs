@@ -19,6 +19,7 @@ pub mod plan;
 pub mod reference;
 pub mod resource;
 pub mod spec;
+pub mod ssh_config;
 pub mod state;
 pub mod telling;
 pub mod unit;

@@ -45,6 +45,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(vms::kill))
         .routes(routes!(vms::add_forward, vms::remove_forward))
         .routes(routes!(vms::ssh))
+        .routes(routes!(vms::ssh_config))
         .routes(routes!(vms::stats))
         .routes(routes!(logs::logs))
         .routes(routes!(logs::why))

@@ -2,7 +2,7 @@
 
 use crate::error::EngineError;
 use crate::executor::blocking;
-use crate::keys::{Keys, host_key_alias};
+use crate::keys::{self, Keys, host_key_alias};
 use crate::operation::{Closer, Finished, Operation, Reporter};
 use crate::reach::SSH_PORT;
 use crate::ready::wait_ready;
@@ -12,7 +12,7 @@ use crate::shared::{Shared, new_op};
 use crate::store::Store;
 use crate::task::{VmHandle, Work};
 use crate::usage::usage;
-use crate::view::{SshAccess, Usage, VmView};
+use crate::view::{SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
@@ -161,7 +161,7 @@ impl Engine {
         let view = self.view(reference)?;
         let keys = &self.shared.keys;
         Ok(SshAccess {
-            user: "root",
+            user: keys::USER,
             address: view.vm.identity.ip.address(),
             port: SSH_PORT,
             key: keys.private_path(),
@@ -169,6 +169,12 @@ impl Engine {
             host_key_alias: host_key_alias(&view.vm),
             view,
         })
+    }
+
+    /// What an ssh client is configured with so that it knows VMs by their names.
+    pub fn ssh_config(&self) -> SshConfig {
+        let keys = &self.shared.keys;
+        SshConfig { file: keys.config_path(), text: keys.config() }
     }
 
     /// Compares the ledger with the host.

@@ -1,7 +1,10 @@
-//! Keys: the instance's own ssh key, each VM's host key, and the known-hosts file.
+//! Keys: the instance's own ssh key, each VM's host key, and the files for ssh clients: known hosts
+//! and configuration.
 
 use crate::error::EngineError;
+use banger_core::dns::ZONE;
 use banger_core::guest::HostKey;
+use banger_core::ssh_config;
 use banger_core::vm::Vm;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
@@ -16,6 +19,9 @@ pub(crate) struct Keys {
     dir: PathBuf,
     public: String,
 }
+
+/// Whom an ssh client logs in as.
+pub(crate) const USER: &str = "root";
 
 /// A new ed25519 key pair.
 fn generate(comment: &str) -> Result<HostKey, EngineError> {
@@ -56,7 +62,10 @@ impl Keys {
         let text = fs::read_to_string(&private).map_err(file("read", &private))?;
         let key = PrivateKey::from_openssh(&text).map_err(EngineError::Key)?;
         let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
-        Ok(Self { dir, public })
+        let keys = Self { dir, public };
+        let config = keys.config_path();
+        replace(&config, keys.config().as_bytes()).map_err(file("write", &config))?;
+        Ok(keys)
     }
 
     /// The line for a guest's `authorized_keys`.
@@ -74,14 +83,29 @@ impl Keys {
         self.dir.join("known_hosts")
     }
 
-    /// Writes the known-hosts file for exactly these VMs.
+    /// The file with [`Keys::config`], for an `Include` in the user's own.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.dir.join("config")
+    }
+
+    /// The configuration of an ssh client that is to know VMs by their names.
+    pub(crate) fn config(&self) -> String {
+        ssh_config::render(USER, &self.private_path(), &self.known_hosts_path())
+    }
+
+    /// Writes the known-hosts file for exactly these VMs: under the alias, and under all names that
+    /// lead to the VM.
     pub(crate) fn write_known_hosts<'a>(
         &self,
         vms: impl Iterator<Item = &'a Vm>,
     ) -> Result<(), EngineError> {
         let path = self.known_hosts_path();
         let text: String = vms
-            .map(|vm| format!("{} {}\n", host_key_alias(vm), vm.identity.host_key.public))
+            .map(|vm| {
+                let (alias, name) = (host_key_alias(vm), &vm.name);
+                let names = format!("{alias},{name}.{ZONE},*.{name}.{ZONE}");
+                format!("{names} {}\n", vm.identity.host_key.public)
+            })
             .collect();
         replace(&path, text.as_bytes()).map_err(file("write", &path))
     }

@@ -45,5 +45,5 @@ pub use forward::{ForwardState, ForwardView, NotBound};
 pub use operation::{Operation, Outcome, Phase, Progress};
 pub use reach::{Reach, TcpReach};
 pub use settings::{Images, Ports, Settings};
-pub use view::{LastEnd, SshAccess, Usage, VmView};
+pub use view::{LastEnd, SshAccess, SshConfig, Usage, VmView};
 pub use why::{Finding, LogEnd, LogLine, Why};

@@ -70,3 +70,12 @@ pub struct SshAccess {
     /// The VM's name in it.
     pub host_key_alias: String,
 }
+
+/// What an ssh client is configured with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshConfig {
+    /// A file with the text, which lasts.
+    pub file: PathBuf,
+    /// Lines for ssh_config(5).
+    pub text: String,
+}

@@ -6,6 +6,12 @@ use std::process::{Command, Stdio};
 /// The program under test.
 pub(crate) const BANGER: &str = env!("CARGO_BIN_EXE_banger");
 
+/// OpenSSH's client.
+#[expect(clippy::disallowed_methods, reason = "the test asks the real ssh")]
+pub(crate) fn ssh() -> Command {
+    Command::new("ssh")
+}
+
 /// The program with nothing of the tester's environment but `PATH`.
 #[expect(clippy::disallowed_methods, reason = "the test runs the program as a user would")]
 pub(crate) fn command(program: &Path, runtime_dir: &Path) -> Command {

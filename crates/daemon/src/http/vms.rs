@@ -11,8 +11,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use banger_api::{
-    AddForward, CreateVm, ErrorBody, Event, KillVm, RemoveForward, RestartVm, SshTarget, StartVm,
-    StopVm, Vm, VmList, VmStats, Wait,
+    AddForward, CreateVm, ErrorBody, Event, KillVm, RemoveForward, RestartVm, SshConfig, SshTarget,
+    StartVm, StopVm, Vm, VmList, VmStats, Wait,
 };
 use banger_core::forward::{Forward, ForwardChange, HostPort};
 use banger_core::spec::SpecChange;
@@ -194,6 +194,13 @@ pub(super) async fn ssh(
     Reference(reference): Reference,
 ) -> Result<Json<SshTarget>, Problem> {
     Ok(Json(view::ssh(state.engine.ssh_access(&reference)?)))
+}
+
+/// What an ssh client is configured with so that `ssh <name>.vm` enters a VM
+#[utoipa::path(get, path = "/v1/ssh-config", operation_id = "ssh_config", responses((status = 200, description = "Lines for ssh_config(5), and a file that has them", body = SshConfig)))]
+pub(super) async fn ssh_config(State(state): State<AppState>) -> Json<SshConfig> {
+    let banger_engine::SshConfig { file, text } = state.engine.ssh_config();
+    Json(SshConfig { file, text })
 }
 
 /// What a VM uses; the answer takes half a second

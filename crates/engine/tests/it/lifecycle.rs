@@ -373,7 +373,8 @@ async fn the_known_hosts_file_has_exactly_the_vms_that_exist() {
     world.create("otter").await.unwrap();
     let access = world.engine.ssh_access("otter").unwrap();
     let text = std::fs::read_to_string(&access.known_hosts).unwrap();
-    let line = format!("{} {}\n", access.host_key_alias, access.view.vm.identity.host_key.public);
+    let names = format!("{},otter.vm,*.otter.vm", access.host_key_alias);
+    let line = format!("{names} {}\n", access.view.vm.identity.host_key.public);
     assert_eq!(text, line);
     world.delete("otter").await.unwrap();
     assert_eq!(std::fs::read_to_string(&access.known_hosts).unwrap(), "");
