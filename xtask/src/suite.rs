@@ -85,9 +85,14 @@ pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> 
     let all = Level::value_variants().iter().copied();
     let levels: Vec<Level> =
         all.filter(|level| levels.is_empty() || levels.contains(level)).collect();
-    let more: &[Package] =
-        if levels.contains(&Level::Testbed) { &firecracker::PACKAGES } else { &[] };
-    packages::install_with(more)?;
+    let mut more: Vec<Package> = Vec::new();
+    if levels.contains(&Level::Host) {
+        more.push(("openssh-server", "answers the sessions of the tests, on their own loopback"));
+    }
+    if levels.contains(&Level::Testbed) {
+        more.extend(firecracker::PACKAGES);
+    }
+    packages::install_with(&more)?;
     if levels.contains(&Level::Checks) {
         checks::run(workspace, &mut report)?;
     }

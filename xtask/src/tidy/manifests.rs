@@ -5,12 +5,13 @@ use super::source::{File, Source};
 use toml::{Table, Value};
 
 /// Which of banger's crates each may use. `ARCHITECTURE.md` says why.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("banger-core", &[]),
     ("banger-api", &["banger-core"]),
     ("banger-dns", &["banger-core"]),
     ("banger-guest", &["banger-core"]),
     ("banger-host", &["banger-core"]),
+    ("banger-provision", &["banger-core"]),
     ("banger-vmm", &["banger-core"]),
     ("banger-image", &["banger-core", "banger-host"]),
     ("banger-engine", &["banger-core", "banger-host", "banger-image", "banger-vmm"]),
