@@ -14,6 +14,10 @@ pub const MODULES_DIR: &str = "/banger/modules.d";
 /// What every line of banger-init on the console begins with.
 pub const STAGE_PREFIX: &str = "banger-init: ";
 
+/// Where Linux looks for an init (`kernel_init` in init/main.c), less the shell: a VM without an
+/// init would come up and answer nothing.
+pub const USUAL_INITS: [&str; 3] = ["/sbin/init", "/etc/init", "/bin/init"];
+
 /// Everything that banger-init has to know about its VM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! The end of banger-init: it becomes the image's init.
 
 use crate::console::CONSOLE;
+use banger_core::guest::USUAL_INITS;
 use rustix::fs::{Access, access};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::convert::Infallible;
@@ -9,10 +10,6 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Where Linux looks for an init (`kernel_init` in init/main.c), less the shell: a VM without an
-/// init would come up and answer nothing.
-const USUAL_INITS: [&str; 3] = ["/sbin/init", "/etc/init", "/bin/init"];
 
 /// Why there is nothing to hand over to.
 #[derive(Debug, thiserror::Error)]
