@@ -1,5 +1,7 @@
 //! The compression formats of Linux's kernels and modules, told by their first bytes.
 
+pub(crate) mod stream;
+
 use std::fmt;
 use std::io::{self, Read};
 

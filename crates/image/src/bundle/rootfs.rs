@@ -8,6 +8,7 @@ use super::build::{OnPath, program};
 use super::debian::KernelPackage;
 use super::manifest::PackageVersion;
 use super::workshop::Workshop;
+use crate::ext4::{self, Inodes};
 use banger_core::unit::MiB;
 use std::fs;
 use std::io;
@@ -18,10 +19,6 @@ use std::time::Duration;
 
 /// For installing some 150 packages over a slow line.
 const BOOTSTRAP: Duration = Duration::from_secs(1800);
-/// For writing the image.
-const WRITE: Duration = Duration::from_secs(300);
-/// The file system's label.
-const LABEL: &str = "banger-root";
 
 /// What is installed beside Debian's minimum: what a system that one works in has.
 const PACKAGES: [&str; 12] = [
@@ -165,14 +162,7 @@ pub(super) fn write_image(
     size: MiB,
     cancel: &AtomicBool,
 ) -> Result<(), BuildError> {
-    program("mke2fs", WRITE)
-        .args(["-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "0"])
-        // Tables that are all zeros stay holes.
-        .args(["-E", "lazy_itable_init=1,lazy_journal_init=1", "-d"])
-        .args([root, image])
-        .arg(format!("{}M", size.get()))
-        .run_cancellable(cancel)
-        .map(drop)
+    ext4::write(root, image, size, Inodes::Usual, cancel)
         .map_err(|source| BuildError::Program { action: "write the root file system", source })
 }
 
