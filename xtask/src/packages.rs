@@ -23,6 +23,9 @@ const PACKAGES: [Package; 13] = [
     ("util-linux", "makes private namespaces"),
 ];
 
+/// What helps when apt fails.
+const REMEDY: &str = "check that the Debian archive can be reached and that you may use sudo";
+
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
     install_with(&[])
@@ -41,12 +44,16 @@ pub(crate) fn install_with(more: &[Package]) -> Result<()> {
     for (name, purpose) in &missing {
         eprintln!("  {name}: {purpose}");
     }
-    let remedy = "check that the Debian archive can be reached and that you may use sudo";
-    apt(&["update"]).context(remedy)?;
+    refresh()?;
     let names = missing.iter().map(|(name, _)| *name);
     let args: Vec<_> =
         ["install", "--yes", "--no-install-recommends"].into_iter().chain(names).collect();
-    apt(&args).context(remedy)
+    apt(&args).context(REMEDY)
+}
+
+/// Has apt read what the archive has now.
+pub(crate) fn refresh() -> Result<()> {
+    apt(&["update"]).context(REMEDY)
 }
 
 fn apt(args: &[&str]) -> Result<()> {

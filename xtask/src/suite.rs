@@ -4,6 +4,7 @@ mod checks;
 mod copy;
 mod in_testbed;
 mod nextest;
+mod promtool;
 mod report;
 mod tools;
 mod verdicts;
@@ -98,6 +99,9 @@ pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> 
     }
     if levels.iter().any(|level| *level != Level::Checks) {
         programs::build(workspace, Profile::Debug)?;
+    }
+    if levels.contains(&Level::Unit) {
+        promtool::ensure(workspace)?;
     }
     let run = Run { workspace, nextest: Nextest::prepare(workspace)?, extra };
     report.add("levels' borders", outcome(run.nextest.check_borders(workspace))?);

@@ -33,6 +33,7 @@
 //! | `GET /v1/images` | | [`ImageList`] |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
+//! | `GET /metrics` | | `text/plain`, Prometheus's format |
 //! | `GET /openapi.json` | | the OpenAPI document |
 
 pub mod build;

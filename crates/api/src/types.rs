@@ -387,6 +387,12 @@ pub struct DaemonStatus {
     /// The DNS server. A daemon from before it has none.
     #[serde(default)]
     pub dns: DnsStatus,
+    /// Where metrics are served beside the socket. A daemon from before that serves none.
+    #[serde(default)]
+    pub metrics: MetricsStatus,
+    /// The runtime bundle. A daemon from before that says nothing of it here.
+    #[serde(default)]
+    pub bundle: Option<BundleStatus>,
     /// Where each setting came from.
     pub settings: Vec<Setting>,
     /// Whether it is a simulation.
@@ -397,7 +403,7 @@ pub struct DaemonStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsStatus {
     /// Whether it answers.
-    pub state: DnsState,
+    pub state: ListenState,
     /// Where it listens, or tries to.
     #[schema(value_type = Option<String>, example = "127.0.0.1:42069")]
     pub address: Option<SocketAddr>,
@@ -416,7 +422,7 @@ pub struct DnsStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GuestDnsStatus {
     /// Whether it answers.
-    pub state: DnsState,
+    pub state: ListenState,
     /// Where the queries to port 53 of the bridge's address are turned to.
     #[schema(value_type = Option<String>, example = "172.16.0.1:42069")]
     pub address: Option<SocketAddr>,
@@ -427,11 +433,23 @@ pub struct GuestDnsStatus {
     pub upstreams: Vec<SocketAddr>,
 }
 
-/// Whether the DNS server answers.
+/// Where metrics are served beside the socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MetricsStatus {
+    /// Whether they are.
+    pub state: ListenState,
+    /// Where it listens, or tries to.
+    #[schema(value_type = Option<String>, example = "127.0.0.1:9469")]
+    pub address: Option<SocketAddr>,
+    /// Why it does not answer, when it should.
+    pub problem: Option<String>,
+}
+
+/// Whether the daemon answers at an address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DnsState {
-    /// It is switched off.
+pub enum ListenState {
+    /// It is not to.
     #[default]
     Off,
     /// It does.

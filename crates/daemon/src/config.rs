@@ -15,7 +15,7 @@ pub use banger_api::LogLevel;
 pub use error::{ConfigError, ValueError};
 pub use key::Key;
 pub use source::{Origin, Source};
-pub use value::{DnsListen, GuestDns, Nameservers, OverlaySetting, VmmSetting};
+pub use value::{GuestDns, Listen, Nameservers, OverlaySetting, VmmSetting};
 
 use banger_api::Setting;
 use banger_core::net::Subnet;
@@ -45,7 +45,7 @@ pub struct Config {
     /// Who knows names that are not ours.
     pub nameservers: Nameservers,
     /// Where DNS queries are answered.
-    pub dns_listen: DnsListen,
+    pub dns_listen: Listen,
     /// Whom the guests ask for names.
     pub guest_dns: GuestDns,
     /// How long others may keep an answer.
@@ -56,6 +56,8 @@ pub struct Config {
     pub qemu_bin: Option<PathBuf>,
     /// The runtime bundle, where it is not in the state directory.
     pub bundle_dir: Option<PathBuf>,
+    /// Where metrics are served beside the socket.
+    pub metrics_listen: Listen,
     /// What the log holds.
     pub log_level: LogLevel,
     origins: Vec<(Key, Origin)>,
@@ -103,8 +105,8 @@ impl Config {
                 .get(Key::Nameservers, value::nameservers)?
                 .unwrap_or(Nameservers::Auto),
             dns_listen: texts
-                .get(Key::DnsListen, value::dns_listen)?
-                .unwrap_or(DnsListen::At(DEFAULT_DNS)),
+                .get(Key::DnsListen, value::listen)?
+                .unwrap_or(Listen::At(DEFAULT_DNS)),
             guest_dns: texts.get(Key::GuestDns, value::guest_dns)?.unwrap_or(GuestDns::Auto),
             dns_lifetimes: Lifetimes {
                 positive: texts.get(Key::DnsTtl, value::ttl)?.unwrap_or(5),
@@ -113,6 +115,9 @@ impl Config {
             firecracker_bin: texts.get(Key::FirecrackerBin, value::path)?,
             qemu_bin: texts.get(Key::QemuBin, value::path)?,
             bundle_dir: texts.get(Key::BundleDir, value::path)?,
+            metrics_listen: texts
+                .get(Key::MetricsListen, value::listen_on_loopback)?
+                .unwrap_or(Listen::Off),
             log_level: texts.get(Key::LogLevel, value::log_level)?.unwrap_or(LogLevel::Info),
             origins: texts.origins(),
         })
@@ -160,6 +165,7 @@ impl Config {
             Key::FirecrackerBin => path(&self.firecracker_bin, "searched for"),
             Key::QemuBin => path(&self.qemu_bin, "searched for"),
             Key::BundleDir => path(&self.bundle_dir, "in the state directory"),
+            Key::MetricsListen => self.metrics_listen.to_string(),
             Key::LogLevel => self.log_level.as_str().to_owned(),
         }
     }
@@ -241,6 +247,7 @@ mod tests {
         firecracker_bin = searched for (default)
         qemu_bin = searched for (default)
         bundle_dir = in the state directory (default)
+        metrics_listen = off (default)
         log_level = info (default)
         ");
     }
@@ -267,6 +274,7 @@ mod tests {
                 firecracker_bin = "/opt/fc"
                 qemu_bin = "/opt/qemu"
                 bundle_dir = "/opt/bundle"
+                metrics_listen = "127.0.0.1:9469"
                 log_level = "debug"
             "#,
             &[],
@@ -296,6 +304,7 @@ mod tests {
                 "/opt/fc",
                 "/opt/qemu",
                 "/opt/bundle",
+                "127.0.0.1:9469",
                 "debug"
             ]
         );
@@ -330,7 +339,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal("colour = \"red\"", &[]), @r"
         invalid_config: unknown key `colour` in line 1 of `/etc/b/config.toml`
-        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `guest_dns`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `log_level`
+        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `guest_dns`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `metrics_listen`, `log_level`
         ");
     }
 
@@ -368,6 +377,7 @@ mod tests {
             ("guest_dns = \"::1\"", vec![]),
             ("dns_ttl = 100000", vec![]),
             ("qemu_bin = \"bin/qemu\"", vec![]),
+            ("metrics_listen = \"0.0.0.0:9469\"", vec![]),
             ("log_level = \"loud\"", vec![]),
             ("", vec![("BANGER_NAT", "maybe")]),
             ("", vec![("BANGER_VCPU", "many")]),
@@ -422,6 +432,9 @@ mod tests {
 
         invalid_config: cannot use the value of `qemu_bin` in line 1 of `/etc/b/config.toml`
         caused by: `bin/qemu` is not an absolute path
+
+        invalid_config: cannot use the value of `metrics_listen` in line 1 of `/etc/b/config.toml`
+        caused by: `0.0.0.0:9469` is not an address of this machine alone, such as `127.0.0.1:9469`
 
         invalid_config: cannot use the value of `log_level` in line 1 of `/etc/b/config.toml`
         caused by: `loud` is none of `error`, `warn`, `info`, `debug`, `trace`

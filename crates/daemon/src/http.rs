@@ -9,6 +9,7 @@ mod events;
 mod extract;
 mod guard;
 mod logs;
+mod metrics;
 mod openapi;
 mod tail;
 mod vms;
@@ -16,12 +17,14 @@ mod vms;
 pub use guard::Peer;
 pub use openapi::document;
 
+use crate::metrics::Figures;
 use crate::problem::Problem;
 use crate::state::AppState;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware;
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -52,6 +55,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(bundle::images))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::serve))
 }
 
@@ -65,6 +69,14 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn(guard::trace))
         .layer(middleware::from_fn(guard::check_peer))
         .with_state(state)
+}
+
+/// The service that answers those who are not asked who they are: with metrics, and nothing else.
+pub(crate) fn metrics_alone(figures: Figures) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::alone))
+        .layer(middleware::from_fn(guard::trace))
+        .with_state(figures)
 }
 
 async fn unknown_route(request: Request) -> Problem {

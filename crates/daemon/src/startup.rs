@@ -14,6 +14,7 @@ use crate::doctor::{Demand, Disks, HostSurvey, SimSurvey, Survey};
 use crate::lock::InstanceLock;
 use crate::log_level::LogControl;
 use crate::logging::{self, LOG_NAME};
+use crate::metrics::{Figures, Metrics};
 use crate::requirement::{self, Requirement};
 use crate::resolver::{FixedServers, HostServers, host_nameservers};
 use crate::server;
@@ -65,7 +66,8 @@ pub struct Simulation {
 pub struct Daemon {
     state: AppState,
     listener: tokio::net::UnixListener,
-    answering: JoinHandle<()>,
+    /// What is served beside the socket.
+    beside: [(&'static str, JoinHandle<()>); 2],
     // Fields are dropped in this order: the socket goes before the lock does.
     _socket: Socket,
     _lock: InstanceLock,
@@ -128,8 +130,13 @@ impl Daemon {
         let authority = Authority::new(engine.names(), config.dns_lifetimes);
         let (dns, answering) =
             Dns::start(config.dns_listen, guests, authority, ending.clone()).await;
-        let state = AppState { engine, dns, about: Arc::new(about), log, ending };
-        Ok(Self { state, listener, answering, _socket: socket, _lock: lock })
+        let (version, others) = (about.version.clone(), dns.clone());
+        let figures = Figures { engine: engine.clone(), dns: others, version };
+        let (metrics, measuring) =
+            Metrics::start(config.metrics_listen, figures, ending.clone()).await;
+        let state = AppState { engine, dns, metrics, about: Arc::new(about), log, ending };
+        let beside = [("DNS", answering), ("metrics", measuring)];
+        Ok(Self { state, listener, beside, _socket: socket, _lock: lock })
     }
 
     /// Serves until a signal or a client ends it.
@@ -137,8 +144,10 @@ impl Daemon {
         let shutdown = ending_signal().map_err(StartError::Signals)?;
         tracing::info!(socket = %self.state.about.socket.display(), "serving");
         server::run(self.listener, self.state, shutdown).await;
-        if let Err(error) = self.answering.await {
-            tracing::error!(%error, "the DNS listener failed");
+        for (what, task) in self.beside {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the {what} listener failed");
+            }
         }
         tracing::info!("the daemon has ended");
         Ok(())

@@ -3,6 +3,7 @@
 use crate::dns::Dns;
 use crate::doctor::Survey;
 use crate::log_level::LogControl;
+use crate::metrics::Metrics;
 use banger_api::{Choice, Setting, Version};
 use banger_core::id::InstanceId;
 use banger_engine::Engine;
@@ -17,6 +18,8 @@ pub struct AppState {
     pub engine: Engine,
     /// Answers DNS queries.
     pub dns: Dns,
+    /// Tells how everything is.
+    pub metrics: Metrics,
     /// What the daemon knows about itself.
     pub about: Arc<About>,
     /// Changes the log's level.

@@ -1,6 +1,7 @@
-//! What all listeners share: the table of the moment, and how many queries were answered.
+//! What all listeners share: the table of the moment, and how many queries were answered how.
 
-use crate::respond::{Lifetimes, Reply, Transport, consider};
+use crate::audience::Audience;
+use crate::respond::{Lifetimes, Reply, Transport, Verdict, consider, verdict};
 use banger_core::dns::Table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +12,13 @@ use tokio::sync::watch;
 pub struct Authority {
     table: watch::Receiver<Arc<Table>>,
     lifetimes: Lifetimes,
-    answered: AtomicU64,
+    answered: [AtomicU64; Verdict::ALL.len()],
 }
 
 impl Authority {
     /// An authority over the tables that come through the channel.
     pub const fn new(table: watch::Receiver<Arc<Table>>, lifetimes: Lifetimes) -> Self {
-        Self { table, lifetimes, answered: AtomicU64::new(0) }
+        Self { table, lifetimes, answered: [const { AtomicU64::new(0) }; Verdict::ALL.len()] }
     }
 
     /// The table of this moment.
@@ -27,14 +28,30 @@ impl Authority {
 
     /// How many queries have been answered, refusals included.
     pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.answered.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many queries have been answered in each way.
+    pub fn verdicts(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        let counts = self.answered.iter().map(|count| count.load(Ordering::Relaxed));
+        Verdict::ALL.into_iter().zip(counts)
     }
 
     /// What comes of a packet; `None` for what gets no answer.
-    pub(crate) fn consider(&self, packet: &[u8], transport: Transport) -> Option<Reply> {
+    pub(crate) fn consider(
+        &self,
+        packet: &[u8],
+        transport: Transport,
+        audience: &Audience,
+    ) -> Option<Reply> {
         let table = self.table();
         let reply = consider(packet, &table, self.lifetimes, transport)?;
-        self.answered.fetch_add(1, Ordering::Relaxed);
+        let verdict = match (&reply, audience) {
+            (Reply::Elsewhere(_), Audience::Guests { .. }) => Verdict::PassedOn,
+            (Reply::Answer(response) | Reply::Elsewhere(response), _) => verdict(response),
+        };
+        let at = Verdict::ALL.iter().position(|known| *known == verdict);
+        self.answered[at.expect("each is among all")].fetch_add(1, Ordering::Relaxed);
         Some(reply)
     }
 }

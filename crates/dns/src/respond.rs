@@ -41,6 +41,58 @@ pub(crate) enum Reply {
     Elsewhere(Vec<u8>),
 }
 
+/// In which way a query was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// With what was asked for.
+    Found,
+    /// The name is there and has no such record.
+    NoData,
+    /// There is no such name.
+    NoName,
+    /// It is asked elsewhere, for a guest.
+    PassedOn,
+    /// It lies in no zone of ours, or is a transfer.
+    Refused,
+    /// It cannot be read, or asks for what no server here does.
+    Faulty,
+}
+
+impl Verdict {
+    /// Every way.
+    pub const ALL: [Self; 6] =
+        [Self::Found, Self::NoData, Self::NoName, Self::PassedOn, Self::Refused, Self::Faulty];
+
+    /// The word in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NoData => "no_data",
+            Self::NoName => "no_name",
+            Self::PassedOn => "passed_on",
+            Self::Refused => "refused",
+            Self::Faulty => "faulty",
+        }
+    }
+}
+
+/// What an answer of ours says, by its header (RFC 1035, section 4.1.1).
+pub(crate) fn verdict(response: &[u8]) -> Verdict {
+    let Some(header) = response.first_chunk::<HEADER>() else { return Verdict::Faulty };
+    // An answer that is too long for its way is one, and has none of its records.
+    let has_answer = header[6..8] != [0, 0] || header[2] & 2 != 0;
+    let has_authority = header[8..10] != [0, 0];
+    match header[3] & 0xf {
+        0 if has_answer => Verdict::Found,
+        0 if has_authority => Verdict::NoData,
+        // BADVERS, whose low bits are 0.
+        0 => Verdict::Faulty,
+        3 => Verdict::NoName,
+        5 => Verdict::Refused,
+        _ => Verdict::Faulty,
+    }
+}
+
 /// The answer to a packet. `None` for what is no query at all: a packet that is too short to have a
 /// header, or one that is itself an answer, so that two servers never answer each other.
 pub fn respond(
@@ -320,6 +372,25 @@ mod tests {
         example.org. A: Query Refused
         vm. AXFR: Query Refused
         ");
+    }
+
+    #[test]
+    fn each_answer_counts_as_what_it_is() {
+        let of = |request: &Message| {
+            let packet = request.to_vec().unwrap();
+            verdict(&respond(&packet, &table(), LIFETIMES, Transport::Udp).unwrap())
+        };
+        assert_eq!(of(&request("otter.vm.", RecordType::A)), Verdict::Found);
+        assert_eq!(of(&request("otter.vm.", RecordType::AAAA)), Verdict::NoData);
+        assert_eq!(of(&request("lynx.vm.", RecordType::A)), Verdict::NoName);
+        assert_eq!(of(&request("example.org.", RecordType::A)), Verdict::Refused);
+        let mut later = request("otter.vm.", RecordType::A);
+        later.set_edns(Edns::new().set_version(1).clone());
+        assert_eq!(of(&later), Verdict::Faulty);
+        let mut update = request("otter.vm.", RecordType::A);
+        update.metadata.op_code = OpCode::Update;
+        assert_eq!(of(&update), Verdict::Faulty);
+        assert_eq!(verdict(&[]), Verdict::Faulty);
     }
 
     #[test]

@@ -124,7 +124,7 @@ async fn serve_udp(
             continue;
         }
         let query = &packet[..length];
-        let Some(reply) = authority.consider(query, Transport::Udp) else { continue };
+        let Some(reply) = authority.consider(query, Transport::Udp, audience) else { continue };
         match audience.settle(reply) {
             Ok(response) => send(socket, &response, asker).await,
             Err((_, refusal)) if forwarded.len() >= FORWARDED => {
@@ -177,7 +177,7 @@ async fn serve_tcp(
 async fn serve_connection(mut stream: TcpStream, authority: Arc<Authority>, audience: Audience) {
     let mut query = Vec::new();
     while let Ok(Ok(())) = timeout(IDLE, read_message(&mut stream, &mut query)).await {
-        let Some(reply) = authority.consider(&query, Transport::Tcp) else { return };
+        let Some(reply) = authority.consider(&query, Transport::Tcp, &audience) else { return };
         let response = match audience.settle(reply) {
             Ok(response) => response,
             Err(unknown) => ask_elsewhere(unknown, &query, Transport::Tcp).await,

@@ -60,7 +60,10 @@ async fn discard(
     report: &mut Reporter,
 ) -> EngineError {
     postmortem::keep(&shared.settings.layout, &handle.view(), &mut error);
-    match handle.ask(Work::Delete, Reporter::new(report.id.clone()).0).await {
+    match handle
+        .ask(Work::Delete, Reporter::new(report.id.clone(), shared.measures.clone()).0)
+        .await
+    {
         Ok((_, Ok(_))) => {}
         Ok((undo, Err(why))) => {
             tracing::error!(error = fault(&why), "the undo of a create failed");

@@ -3,6 +3,7 @@
 use crate::error::EngineError;
 use crate::executor::blocking;
 use crate::keys::{self, Keys, host_key_alias};
+use crate::measure::Measures;
 use crate::operation::{Closer, Finished, Operation, Reporter};
 use crate::reach::SSH_PORT;
 use crate::ready::wait_ready;
@@ -11,8 +12,8 @@ use crate::settings::{Images, Ports, Settings};
 use crate::shared::{Shared, new_op};
 use crate::store::Store;
 use crate::task::{VmHandle, Work};
-use crate::usage::usage;
-use crate::view::{SshAccess, SshConfig, Usage, VmView};
+use crate::usage::{load, usage};
+use crate::view::{Counted, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
@@ -150,6 +151,35 @@ impl Engine {
         usage(&self.shared, view).await
     }
 
+    /// What each VM weighs at this moment, in order of their names. One that cannot be looked at
+    /// counts as not running.
+    pub async fn loads(&self) -> Vec<Load> {
+        let views = self.list();
+        let shared = Arc::clone(&self.shared);
+        blocking(move || views.into_iter().map(|view| load(&shared, view)).collect()).await
+    }
+
+    /// What the engine counts and times.
+    pub fn measures(&self) -> &Measures {
+        &self.shared.measures
+    }
+
+    /// How many objects the ledger has.
+    pub fn ledger_size(&self) -> Result<usize, EngineError> {
+        Ok(self.shared.store.ledger()?.len())
+    }
+
+    /// How many objects the host has of this instance, as of the last inventory. If that is older
+    /// than `age`, another is taken first, which asks the kernel for all links, tables, devices and
+    /// processes.
+    pub async fn inventory_size(&self, age: Duration) -> Result<Counted, EngineError> {
+        if let Some(counted) = self.shared.counted().filter(|counted| counted.at.elapsed() <= age) {
+            return Ok(counted);
+        }
+        let objects = images::inventory(&self.shared).await?.len();
+        Ok(self.shared.counted().unwrap_or(Counted { objects, at: Instant::now() }))
+    }
+
     /// What is known about why a VM is as it is, also about one whose creation failed.
     pub async fn why(&self, reference: &str) -> Result<Why, EngineError> {
         let (shared, reference) = (Arc::clone(&self.shared), reference.to_owned());
@@ -249,14 +279,16 @@ impl Engine {
         F: Future<Output = Answer> + Send + 'static,
     {
         let id = new_op();
-        let (report, operation) = Reporter::new(id.clone());
+        let (report, operation) = Reporter::new(id.clone(), self.shared.measures.clone());
         let closer = report.closer();
         let answer = work(report);
         // Whom it concerns is known to a create only later.
         let span = tracing::info_span!(
             "operation", op_id = %id, what, vm_id = Empty, vm_name = Empty, image = Empty
         );
-        self.shared.tasks.spawn(conclude(what, answer, closer).instrument(span));
+        self.shared
+            .tasks
+            .spawn(conclude(what, answer, closer, self.shared.measures.clone()).instrument(span));
         operation
     }
 }
@@ -277,13 +309,19 @@ pub(crate) type Answer = Result<(Reporter, Result<Finished, EngineError>), Gone>
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-async fn conclude(what: &'static str, answer: impl Future<Output = Answer>, closer: Closer) {
+async fn conclude(
+    what: &'static str,
+    answer: impl Future<Output = Answer>,
+    closer: Closer,
+    measures: Measures,
+) {
     tracing::info!("{what} begins");
     let since = Instant::now();
     let (finish, error, stage): (Box<dyn FnOnce(_) + Send>, _, _) = match answer.await {
         Ok((report, Ok(finished))) => {
             let elapsed_ms = elapsed_ms(since.elapsed());
             tracing::info!(changed = finished.changed, elapsed_ms, "{what} is done");
+            measures.operation(what, "done");
             return report.finish(finished);
         }
         Ok((report, Err(error))) => {
@@ -294,5 +332,6 @@ async fn conclude(what: &'static str, answer: impl Future<Output = Answer>, clos
     };
     let elapsed_ms = elapsed_ms(since.elapsed());
     tracing::error!(error = fault(&error), stage, elapsed_ms, "{what} failed");
+    measures.operation(what, "failed");
     finish(error);
 }

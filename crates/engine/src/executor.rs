@@ -5,6 +5,7 @@
 //! the ledger only when its object is gone, so what could not be removed is found again.
 
 use crate::error::{EngineError, LeftBehind};
+use crate::measure::Measures;
 use crate::store::Store;
 use banger_core::error::fault;
 use banger_core::id::OpId;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Executor {
     store: Arc<Store>,
     host: Arc<dyn Host>,
+    measures: Measures,
 }
 
 /// Why a set-up ended, after its undo.
@@ -34,8 +36,8 @@ pub(crate) enum SetupError {
 }
 
 impl Executor {
-    pub(crate) fn new(store: Arc<Store>, host: Arc<dyn Host>) -> Self {
-        Self { store, host }
+    pub(crate) fn new(store: Arc<Store>, host: Arc<dyn Host>, measures: Measures) -> Self {
+        Self { store, host, measures }
     }
 
     /// Puts all resources in place, in order. Returns the keys that it added to the ledger.
@@ -122,34 +124,37 @@ impl Executor {
     fn ensure(&self, op: &OpId, resource: &Resource) -> Result<(), HostError> {
         let since = Instant::now();
         let result = self.host.ensure(resource);
-        log(op, "ensure", resource, &result, since);
+        self.note(op, "ensure", resource, &result, since);
         result.map(|_change| ())
     }
 
     fn remove(&self, op: &OpId, resource: &Resource) -> Result<(), HostError> {
         let since = Instant::now();
         let result = self.host.remove(resource);
-        log(op, "remove", resource, &result, since);
+        self.note(op, "remove", resource, &result, since);
         result.map(|_change| ())
     }
-}
 
-fn log(
-    op: &OpId,
-    verb: &str,
-    resource: &Resource,
-    result: &Result<Change, HostError>,
-    since: Instant,
-) {
-    let elapsed_ms = elapsed_ms(since.elapsed());
-    let (key, object) = (resource.key(), resource.object());
-    match result {
-        Ok(change) => {
-            tracing::debug!(op_id = %op, %key, object, ?change, elapsed_ms, "{verb}");
-        }
-        Err(error) => {
-            let error = fault(error);
-            tracing::debug!(op_id = %op, %key, object, error, elapsed_ms, "{verb} failed");
+    /// Logs what the host made of a resource, and counts what it refused.
+    fn note(
+        &self,
+        op: &OpId,
+        verb: &'static str,
+        resource: &Resource,
+        result: &Result<Change, HostError>,
+        since: Instant,
+    ) {
+        let elapsed_ms = elapsed_ms(since.elapsed());
+        let (key, object) = (resource.key(), resource.object());
+        match result {
+            Ok(change) => {
+                tracing::debug!(op_id = %op, %key, object, ?change, elapsed_ms, "{verb}");
+            }
+            Err(error) => {
+                self.measures.host_error(verb, resource.role());
+                let error = fault(error);
+                tracing::debug!(op_id = %op, %key, object, error, elapsed_ms, "{verb} failed");
+            }
         }
     }
 }

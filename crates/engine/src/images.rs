@@ -66,7 +66,9 @@ pub(crate) async fn rootfs_size(shared: &Shared, image: &Image) -> Bytes {
 /// Every object on the host that bears the instance's mark.
 pub(crate) async fn inventory(shared: &Arc<Shared>) -> Result<Vec<Observed>, EngineError> {
     let host = Arc::clone(&shared.ports.host);
-    Ok(blocking(move || host.inventory()).await?)
+    let inventory = blocking(move || host.inventory()).await?;
+    shared.count(inventory.len());
+    Ok(inventory)
 }
 
 /// Builds the bundle, one phase for each of the build's steps.

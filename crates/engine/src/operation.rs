@@ -1,6 +1,7 @@
 //! Operations: what a request or a background task does, as its asker sees it.
 
 use crate::error::{EngineError, LeftBehind, OperationError};
+use crate::measure::Measures;
 use crate::view::VmView;
 use banger_core::id::OpId;
 use banger_core::unit::elapsed_ms;
@@ -27,6 +28,33 @@ pub enum Phase {
     TearDown,
     /// A step of a bundle build, in its own words.
     Build(String),
+}
+
+impl Phase {
+    /// The phases whose durations are measured.
+    pub(crate) const MEASURED: [Self; 7] = [
+        Self::HostSetup,
+        Self::StartVmm,
+        Self::Boot,
+        Self::Guest,
+        Self::Ssh,
+        Self::Shutdown,
+        Self::TearDown,
+    ];
+
+    /// The word in the metrics; none for what is not measured.
+    pub(crate) const fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::HostSetup => Some("host_setup"),
+            Self::StartVmm => Some("start_vmm"),
+            Self::Boot => Some("boot"),
+            Self::Guest => Some("guest"),
+            Self::Ssh => Some("ssh"),
+            Self::Shutdown => Some("shutdown"),
+            Self::TearDown => Some("tear_down"),
+            Self::Build(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Phase {
@@ -99,6 +127,7 @@ impl Operation {
 #[derive(Debug)]
 pub(crate) struct Reporter {
     pub(crate) id: OpId,
+    measures: Measures,
     sender: mpsc::UnboundedSender<Progress>,
     timings: Vec<(Phase, Duration)>,
     notes: Vec<String>,
@@ -109,10 +138,10 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Both ends of a new operation.
-    pub(crate) fn new(id: OpId) -> (Self, Operation) {
+    pub(crate) fn new(id: OpId, measures: Measures) -> (Self, Operation) {
         let (sender, progress) = mpsc::unbounded_channel();
         let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
-        let reporter = Self { id: id.clone(), sender, timings, notes, left, stage: None };
+        let reporter = Self { id: id.clone(), measures, sender, timings, notes, left, stage: None };
         (reporter, Operation { id, progress })
     }
 
@@ -135,8 +164,12 @@ impl Reporter {
     pub(crate) fn end(&mut self, running: Running) {
         let elapsed = running.since.elapsed();
         let elapsed_ms = elapsed_ms(elapsed);
-        tracing::info!(op_id = %self.id, stage = %running.phase, elapsed_ms, "stage is done");
+        tracing::debug!(op_id = %self.id, stage = %running.phase, elapsed_ms, "stage is done");
         self.stage = None;
+        // How long a guest takes is seen by who watches it, whether or not somebody waits for it.
+        if !matches!(running.phase, Phase::Guest | Phase::Ssh) {
+            self.measures.phase(&running.phase, elapsed);
+        }
         self.timings.push((running.phase.clone(), elapsed));
         self.send(Progress::End(running.phase, elapsed));
     }

@@ -238,7 +238,7 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
     let handle = VmTask::spawn(shared, vm, adopted);
     shared.vms().insert(id, handle.clone());
     if stopping {
-        let report = Reporter::new(new_op()).0;
+        let report = Reporter::new(new_op(), shared.measures.clone()).0;
         shared.tasks.spawn(async move {
             if let Ok((_, Err(error))) =
                 handle.ask(Work::Stop { timeout: STOP_LIMIT }, report).await

@@ -4,11 +4,13 @@ use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::forward::Forwards;
 use crate::keys::Keys;
+use crate::measure::Measures;
 use crate::names::Names;
 use crate::network::Network;
 use crate::settings::{Ports, Settings};
 use crate::store::Store;
 use crate::task::VmHandle;
+use crate::view::Counted;
 use banger_core::id::{OpId, VmId};
 use banger_core::reference::resolve;
 use banger_core::vm::{UnixMillis, Vm};
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) keys: Keys,
+    pub(crate) measures: Measures,
     /// The archives that come after an image's initrd: banger's init.
     pub(crate) init_archive: Vec<PathBuf>,
     /// Operations and VM tasks: each is joined at shutdown.
@@ -38,6 +42,8 @@ pub(crate) struct Shared {
     /// Tells every VM task to end; the VMs go on.
     pub(crate) closing: CancellationToken,
     vms: Mutex<BTreeMap<VmId, VmHandle>>,
+    /// What the last inventory came to.
+    counted: Mutex<Option<Counted>>,
     /// Whose turn it is to write the known-hosts file.
     publishing: Mutex<()>,
 }
@@ -51,7 +57,8 @@ impl Shared {
         init_archive: Vec<PathBuf>,
     ) -> Self {
         let store = Arc::new(store);
-        let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host));
+        let measures = Measures::default();
+        let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host), measures.clone());
         let network =
             Network::new(settings.layout.clone(), settings.bridge.clone(), executor.clone());
         let names = Names::new(settings.bridge.subnet);
@@ -66,10 +73,12 @@ impl Shared {
             names,
             forwards,
             keys,
+            measures,
             init_archive,
             tasks,
             closing,
             vms: Mutex::new(BTreeMap::new()),
+            counted: Mutex::new(None),
             publishing: Mutex::new(()),
         }
     }
@@ -77,6 +86,17 @@ impl Shared {
     /// The VMs that exist. A panic under the lock leaves the map whole: each change is one call.
     pub(crate) fn vms(&self) -> MutexGuard<'_, BTreeMap<VmId, VmHandle>> {
         self.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the last inventory came to.
+    pub(crate) fn counted(&self) -> Option<Counted> {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what an inventory came to.
+    pub(crate) fn count(&self, objects: usize) {
+        let counted = Counted { objects, at: Instant::now() };
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
     }
 
     /// The VM that a reference names.

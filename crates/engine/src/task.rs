@@ -8,7 +8,7 @@ use crate::engine::{Answer, Gone};
 use crate::error::EngineError;
 use crate::forward::Forwards;
 use crate::monitor::{Ended, Monitor, Sign};
-use crate::operation::{Finished, Reporter};
+use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, new_op, now};
 use crate::view::{LastEnd, VmView};
 use banger_core::error::{chain, fault};
@@ -23,7 +23,7 @@ use banger_core::vm::Vm;
 use banger_host::Signal;
 use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -118,6 +118,8 @@ pub(crate) struct VmTask {
     last_end: Option<LastEnd>,
     /// The operation that booted it: what the boot leads to belongs to that in the log.
     booted_by: Option<OpId>,
+    /// When the guest came as far as it has; `None` where an earlier daemon saw that.
+    reached: Option<Instant>,
     view: watch::Sender<VmView>,
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -156,6 +158,7 @@ impl VmTask {
             pid,
             last_end: None,
             booted_by: None,
+            reached: None,
             view: sender,
             cancel: Arc::clone(&cancel),
         };
@@ -294,6 +297,7 @@ impl VmTask {
     /// The guest has come this far.
     pub(crate) fn enter_readiness(&mut self, readiness: Readiness) {
         self.readiness = readiness;
+        self.measure(readiness);
         tracing::info!(
             op_id = self.booted_by.as_ref().map(tracing::field::display),
             vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready"
@@ -301,15 +305,29 @@ impl VmTask {
         self.publish();
     }
 
+    /// Measures how long the guest took to come this far from where it was.
+    fn measure(&mut self, readiness: Readiness) {
+        let phase = match readiness {
+            Readiness::Guest => Phase::Guest,
+            Readiness::Ssh => Phase::Ssh,
+            Readiness::None | Readiness::Vmm => return,
+        };
+        if let Some(before) = &mut self.reached {
+            self.shared.measures.phase(&phase, before.elapsed());
+            *before = Instant::now();
+        }
+    }
+
     /// The VMM has ended and nobody asked for it.
     async fn ended_by_itself(&mut self, ended: &Ended) {
-        let mut report = Reporter::new(new_op()).0;
+        let mut report = Reporter::new(new_op(), self.shared.measures.clone()).0;
         self.vm.last_error = self.reason(ended);
         self.last_end = Some(LastEnd::ByItself);
         tracing::warn!(
             op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
             exit = %ended.exit, reason = self.vm.last_error, "the VM has ended by itself"
         );
+        self.shared.measures.ended_by_themselves.inc();
         self.monitor = None;
         if let Err(error) = self.enter(VmState::Stopping) {
             tracing::error!(op_id = %report.id, error = fault(&error), "the state was not saved");
@@ -372,6 +390,7 @@ impl VmTask {
     ) -> Result<(), EngineError> {
         (self.monitor, self.readiness, self.pid) = (Some(monitor), Readiness::Vmm, pid);
         self.last_end = None;
+        self.reached = Some(Instant::now());
         self.vm.last_error = None;
         self.enter(VmState::Running)
     }

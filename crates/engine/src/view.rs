@@ -5,9 +5,10 @@ use banger_core::names::VmPaths;
 use banger_core::state::Readiness;
 use banger_core::unit::Bytes;
 use banger_core::vm::Vm;
+use banger_host::ProcessView;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A VM's record with what is true only now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,28 @@ pub struct VmView {
 pub enum LastEnd {
     /// Nobody had asked for it: the guest shut down, or the VMM died.
     ByItself,
+}
+
+/// What a VM weighs at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The VM.
+    pub view: VmView,
+    /// Its VMM's process, if it runs.
+    pub process: Option<ProcessView>,
+    /// Allocated blocks of the root disk's own layer.
+    pub root: Bytes,
+    /// Allocated blocks of the work disk.
+    pub work: Bytes,
+}
+
+/// What an inventory came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// How many objects.
+    pub objects: usize,
+    /// When it was taken.
+    pub at: Instant,
 }
 
 /// What a VM uses.

@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What helps where the kernel cannot filter what crosses a bridge.
 pub const BRIDGE_FILTER_REMEDY: &str =
@@ -85,6 +86,22 @@ pub fn free_space(dir: &Path) -> io::Result<Bytes> {
 /// Whether the program runs with root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// What this process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThisProcess {
+    /// Memory that is resident now.
+    pub resident: Bytes,
+    /// Processor time used so far, in user and kernel mode together.
+    pub cpu: Duration,
+    /// How many file descriptors it has.
+    pub open_files: u64,
+}
+
+/// What this process uses; `None` where `/proc` does not tell.
+pub fn this_process() -> Option<ThisProcess> {
+    linux::this_process()
 }
 
 /// The room that a file takes on its disk, holes not counted.

@@ -4,7 +4,9 @@ use super::Session;
 use crate::failure::Failure;
 use crate::render::table::pairs;
 use banger_api::client::Client;
-use banger_api::{DaemonStatus, DnsState, DnsStatus, GuestDnsStatus};
+use banger_api::{
+    BundleStatus, DaemonStatus, DnsStatus, GuestDnsStatus, ListenState, MetricsStatus,
+};
 use serde::Serialize;
 use std::path::Path;
 
@@ -30,8 +32,12 @@ fn text(status: &DaemonStatus) -> String {
         ("bridge", status.bridge.clone()),
         ("dns", dns(&status.dns)),
         ("guest dns", guest_dns(&status.dns.guests)),
+        ("metrics", metrics(&status.metrics)),
         ("vms", format!("{}, of which {} run", status.vms, status.running)),
     ];
+    if let Some(status) = &status.bundle {
+        lines.insert(9, ("bundle", bundle(status)));
+    }
     if status.simulated {
         lines.push(("simulated", "yes: nothing on this host is changed".to_owned()));
     }
@@ -50,11 +56,11 @@ fn text(status: &DaemonStatus) -> String {
 pub(super) fn dns(dns: &DnsStatus) -> String {
     let address = dns.address.map(|address| address.to_string()).unwrap_or_default();
     match dns.state {
-        DnsState::Off => "off".to_owned(),
-        DnsState::Serving => {
+        ListenState::Off => "off".to_owned(),
+        ListenState::Serving => {
             format!("{address}; records: {}, queries answered: {}", dns.records, dns.queries)
         }
-        DnsState::Failed => {
+        ListenState::Failed => {
             let problem = dns.problem.as_deref().unwrap_or("the address is not to be had");
             format!("not served, trying again: {problem}")
         }
@@ -64,8 +70,8 @@ pub(super) fn dns(dns: &DnsStatus) -> String {
 /// What guests have of it, in one line, as `doctor` shows it too.
 pub(super) fn guest_dns(guests: &GuestDnsStatus) -> String {
     match (guests.state, guests.address) {
-        (DnsState::Off, _) => "off".to_owned(),
-        (DnsState::Serving, Some(address)) => {
+        (ListenState::Off, _) => "off".to_owned(),
+        (ListenState::Serving, Some(address)) => {
             let servers: Vec<String> =
                 guests.upstreams.iter().map(|server| server.ip().to_string()).collect();
             let servers =
@@ -76,6 +82,28 @@ pub(super) fn guest_dns(guests: &GuestDnsStatus) -> String {
             let problem = guests.problem.as_deref().unwrap_or("the address is not to be had");
             format!("not served, trying again: {problem}")
         }
+    }
+}
+
+/// Where metrics are served, in one line, as `doctor` shows it too.
+pub(super) fn metrics(metrics: &MetricsStatus) -> String {
+    match (metrics.state, metrics.address) {
+        (ListenState::Off, _) => "on the socket alone".to_owned(),
+        (ListenState::Serving, Some(address)) => format!("http://{address}/metrics"),
+        _ => {
+            let problem = metrics.problem.as_deref().unwrap_or("the address is not to be had");
+            format!("on the socket alone, trying again: {problem}")
+        }
+    }
+}
+
+/// The bundle with what it is good for, in one line.
+fn bundle(status: &BundleStatus) -> String {
+    let dir = status.dir.display();
+    match (&status.problem, &status.image) {
+        (Some(problem), _) => format!("{dir}: {}", problem.message),
+        (None, Some(image)) => format!("{dir}: image `{}`", image.name),
+        (None, None) => dir.to_string(),
     }
 }
 

@@ -10,7 +10,8 @@ use crate::launch;
 use crate::render::doctor::text;
 use banger_api::client::Client;
 use banger_api::{
-    AuditReport, Check, DnsState, DnsStatus, ErrorBody, GuestDnsStatus, Scope, Verdict,
+    AuditReport, Check, DnsStatus, ErrorBody, GuestDnsStatus, ListenState, MetricsStatus, Scope,
+    Verdict,
 };
 use banger_core::error::ErrorCode;
 use serde::Serialize;
@@ -73,6 +74,7 @@ async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
             Ok(status) => {
                 let found = format!("bangerd {}, pid {}", status.version.version, status.pid);
                 checks.push(Check::pass(Scope::Daemon, "daemon", found));
+                checks.push(metrics(&status.metrics));
                 checks.push(dns(&status.dns));
                 checks.push(guest_dns(&status.dns.guests));
             }
@@ -96,12 +98,27 @@ async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
     checks
 }
 
+/// Whether metrics are served where they should be.
+fn metrics(status: &MetricsStatus) -> Check {
+    let found = super::daemon::metrics(status);
+    match status.state {
+        ListenState::Off | ListenState::Serving => Check::pass(Scope::Daemon, "metrics", found),
+        ListenState::Failed => Check::fail(
+            Scope::Daemon,
+            "metrics",
+            ErrorCode::NetworkConflict,
+            found,
+            "end the other program, or set another `metrics_listen` in the configuration file",
+        ),
+    }
+}
+
 /// Whether names are answered for, where they should be.
 fn dns(status: &DnsStatus) -> Check {
     let found = super::daemon::dns(status);
     match status.state {
-        DnsState::Off | DnsState::Serving => Check::pass(Scope::Dns, "dns", found),
-        DnsState::Failed => Check::fail(
+        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "dns", found),
+        ListenState::Failed => Check::fail(
             Scope::Dns,
             "dns",
             ErrorCode::NetworkConflict,
@@ -115,8 +132,8 @@ fn dns(status: &DnsStatus) -> Check {
 fn guest_dns(guests: &GuestDnsStatus) -> Check {
     let found = super::daemon::guest_dns(guests);
     match guests.state {
-        DnsState::Off | DnsState::Serving => Check::pass(Scope::Dns, "guest dns", found),
-        DnsState::Failed => Check::fail(
+        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "guest dns", found),
+        ListenState::Failed => Check::fail(
             Scope::Dns,
             "guest dns",
             ErrorCode::NetworkConflict,

@@ -50,6 +50,7 @@ fn a_leak_is_a_failure_and_is_named() {
     --- stdout
     SCOPE   CHECK            FOUND
     daemon  daemon     ok    bangerd 0.1.0, pid 12
+            metrics    ok    http://127.0.0.1:9469/metrics
     vm      kvm        warn  there is no `/dev/kvm`
                              by vmm (/etc/b/config.toml)
                              hint: load `kvm_amd`
@@ -74,6 +75,24 @@ fn warnings_alone_are_no_failure() {
     let said = doctor(&fake, &[]);
     assert!(said.starts_with("exit: 0\n"), "{said}");
     assert!(said.contains("none; 0 objects on the host, all accounted for"), "{said}");
+}
+
+#[test]
+fn an_address_for_metrics_that_is_held_by_another_is_a_failure() {
+    let mut status = status();
+    let problem = "127.0.0.1:9469 is held by `node_exporter` (pid 7)";
+    status["metrics"] =
+        json!({ "state": "failed", "address": "127.0.0.1:9469", "problem": problem });
+    let fake = Fake::new().get("/v1/daemon", status).serve();
+    assert_snapshot!(doctor(&fake, &["daemon"]), @r"
+    exit: 1
+    --- stdout
+    SCOPE   CHECK          FOUND
+    daemon  daemon   ok    bangerd 0.1.0, pid 12
+            metrics  FAIL  on the socket alone, trying again: 127.0.0.1:9469 is held by `node_exporter` (pid 7)
+                           hint: end the other program, or set another `metrics_listen` in the configuration file
+    --- stderr
+    ");
 }
 
 #[test]

@@ -111,6 +111,12 @@ pub enum ValueError {
         /// The text that was refused.
         text: String,
     },
+    /// An address that others can reach.
+    #[error("`{text}` is not an address of this machine alone, such as `127.0.0.1:9469`")]
+    NotLoopback {
+        /// The text that was refused.
+        text: String,
+    },
     /// Not a choice of whom guests ask.
     #[error("`{text}` is none of `auto`, `off` and an IPv4 address")]
     GuestDns {

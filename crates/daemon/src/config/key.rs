@@ -41,6 +41,8 @@ pub enum Key {
     QemuBin,
     /// The runtime bundle.
     BundleDir,
+    /// Where metrics are served beside the socket.
+    MetricsListen,
     /// What the log holds.
     LogLevel,
 }
@@ -70,7 +72,7 @@ impl Form {
 
 impl Key {
     /// Every key, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Vcpu,
         Self::Memory,
         Self::OverlaySize,
@@ -89,6 +91,7 @@ impl Key {
         Self::FirecrackerBin,
         Self::QemuBin,
         Self::BundleDir,
+        Self::MetricsListen,
         Self::LogLevel,
     ];
 
@@ -113,6 +116,7 @@ impl Key {
             Self::FirecrackerBin => "firecracker_bin",
             Self::QemuBin => "qemu_bin",
             Self::BundleDir => "bundle_dir",
+            Self::MetricsListen => "metrics_listen",
             Self::LogLevel => "log_level",
         }
     }

@@ -70,16 +70,16 @@ impl fmt::Display for Nameservers {
     }
 }
 
-/// Where DNS queries are answered.
+/// Where something is served beside the daemon's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DnsListen {
+pub enum Listen {
     /// Nowhere.
     Off,
-    /// At this address, by UDP and TCP.
+    /// At this address.
     At(SocketAddr),
 }
 
-impl fmt::Display for DnsListen {
+impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -182,12 +182,22 @@ pub(super) fn nameservers(text: &str) -> Result<Nameservers, ValueError> {
 }
 
 /// `off`, or an address with a port.
-pub(super) fn dns_listen(text: &str) -> Result<DnsListen, ValueError> {
+pub(super) fn listen(text: &str) -> Result<Listen, ValueError> {
     if text == "off" {
-        return Ok(DnsListen::Off);
+        return Ok(Listen::Off);
     }
     let address = text.parse().ok().ok_or_else(|| ValueError::Listen { text: text.to_owned() })?;
-    Ok(DnsListen::At(address))
+    Ok(Listen::At(address))
+}
+
+/// The same for what nobody beyond this machine is to reach.
+pub(super) fn listen_on_loopback(text: &str) -> Result<Listen, ValueError> {
+    match listen(text)? {
+        Listen::At(address) if !address.ip().is_loopback() => {
+            Err(ValueError::NotLoopback { text: text.to_owned() })
+        }
+        listen => Ok(listen),
+    }
 }
 
 /// `auto`, `off`, or an address.

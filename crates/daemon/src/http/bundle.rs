@@ -27,12 +27,17 @@ pub(super) async fn images(State(state): State<AppState>) -> Result<Json<ImageLi
     (status = "default", description = "An error", body = ErrorBody),
 ))]
 pub(super) async fn status(State(state): State<AppState>) -> Result<Json<BundleStatus>, Problem> {
+    Ok(Json(read_status(&state).await?))
+}
+
+/// The bundle, and why it cannot be used if it cannot.
+pub(super) async fn read_status(state: &AppState) -> Result<BundleStatus, Problem> {
     let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
-    let (problem, image) = match read_images(&state).await? {
+    let (problem, image) = match read_images(state).await? {
         Ok(images) => (None, images.into_iter().next().map(view::image)),
         Err(error) => (Some(problem::describe(&error)), None),
     };
-    Ok(Json(BundleStatus { dir, problem, image }))
+    Ok(BundleStatus { dir, problem, image })
 }
 
 /// Build the runtime bundle from Debian packages

@@ -1,5 +1,6 @@
 //! Routes about the daemon itself.
 
+use super::bundle;
 use super::extract::Body;
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -23,6 +24,8 @@ pub(super) async fn status(State(state): State<AppState>) -> Json<DaemonStatus> 
     let vms = state.engine.list();
     let running = vms.iter().filter(|view| view.vm.state == VmState::Running).count();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    // Why it cannot be used is a part of the answer; that it cannot be asked is none.
+    let bundle = bundle::read_status(&state).await.ok();
     let about = (*state.about).clone();
     Json(DaemonStatus {
         version: about.version,
@@ -38,6 +41,8 @@ pub(super) async fn status(State(state): State<AppState>) -> Json<DaemonStatus> 
         vms: count(vms.len()),
         running: count(running),
         dns: state.dns.status(),
+        metrics: state.metrics.status(),
+        bundle,
         settings: about.settings,
         simulated: about.simulated,
     })

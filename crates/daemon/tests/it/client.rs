@@ -6,8 +6,10 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 /// An answer that was read to its end.
@@ -89,6 +91,13 @@ impl Stream {
 /// Sends a request; an answer has begun when this returns.
 pub(crate) async fn open(socket: &Path, method: &str, path: &str, body: &str) -> Stream {
     let stream = UnixStream::connect(socket).await.expect("the daemon listens");
+    open_on(stream, method, path, body).await
+}
+
+async fn open_on<S>(stream: S, method: &str, path: &str, body: &str) -> Stream
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(async move { drop(connection.await) });
     let request = Request::builder().method(method).uri(path).header("host", "banger");
@@ -99,7 +108,16 @@ pub(crate) async fn open(socket: &Path, method: &str, path: &str, body: &str) ->
 
 /// Sends a request and reads the whole answer.
 pub(crate) async fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
-    let mut stream = open(socket, method, path, body).await;
+    read(open(socket, method, path, body).await).await
+}
+
+/// The same for a path that is got by TCP.
+pub(crate) async fn ask_at(address: SocketAddr, path: &str) -> Answer {
+    let stream = TcpStream::connect(address).await.expect("somebody listens");
+    read(open_on(stream, "GET", path, "").await).await
+}
+
+async fn read(mut stream: Stream) -> Answer {
     let status = stream.response.status().as_u16();
     let body = stream.response.body_mut().collect().await.expect("the answer is whole");
     Answer { status, text: String::from_utf8(body.to_bytes().to_vec()).expect("text") }

@@ -8,6 +8,7 @@ mod dns;
 mod errors;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod process;
 mod program;
 mod server;

@@ -7,10 +7,11 @@ use banger_core::plan::BridgeSpec;
 use banger_core::resource::HostAccess;
 use banger_core::spec::VmSpec;
 use banger_core::vm::OverlayMethod;
-use banger_daemon::config::DnsListen;
+use banger_daemon::config::Listen;
 use banger_daemon::dns::Dns;
 use banger_daemon::doctor::{Demand, Disks, SimSurvey, Survey};
 use banger_daemon::log_level::LogControl;
+use banger_daemon::metrics::{Figures, Metrics};
 use banger_daemon::server;
 use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
 use banger_daemon::state::{About, AppState};
@@ -119,9 +120,12 @@ impl Server {
         let (bound, listener) = Socket::bind(&socket).unwrap();
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), Lifetimes { positive: 5, negative: 0 });
-        let (dns, _) = Dns::start(DnsListen::Off, None, authority, ending.clone()).await;
+        let (dns, _) = Dns::start(Listen::Off, None, authority, ending.clone()).await;
         let log = LogControl::new(LogLevel::Info, None);
-        let state = AppState { engine, dns, about: Arc::new(about), log, ending };
+        let (version, others) = (about.version.clone(), dns.clone());
+        let figures = Figures { engine: engine.clone(), dns: others, version };
+        let (metrics, _) = Metrics::start(Listen::Off, figures, ending.clone()).await;
+        let state = AppState { engine, dns, metrics, about: Arc::new(about), log, ending };
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let _bound = bound;

@@ -29,6 +29,7 @@ use std::path::{Component, Path};
 
 pub(crate) use clone::reflink;
 pub(crate) use firewall::bridge_filter;
+pub(crate) use proc::this_process;
 pub(crate) use snapshot::device_mapper;
 
 /// The machine that the program runs on, as one instance sees it.

@@ -1,11 +1,14 @@
 //! Reading `/proc` (proc(5)).
 
+use crate::facts::ThisProcess;
+use banger_core::unit::Bytes;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,12 @@ impl Stat {
     /// Whether the process has ended and waits to be reaped.
     pub(super) fn is_over(self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Processor time used so far, in user and kernel mode together.
+    pub(super) fn cpu(self) -> Duration {
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        Duration::from_millis(self.cpu_ticks.saturating_mul(1000) / ticks)
     }
 }
 
@@ -66,10 +75,21 @@ pub(super) fn cmdline(pid: u32) -> Vec<u8> {
     cmdline
 }
 
-/// The process's resident memory in pages; 0 if there is no such process.
-pub(super) fn resident_pages(pid: u32) -> u64 {
+/// The process's resident memory; nothing if there is no such process.
+pub(super) fn resident(pid: u32) -> Bytes {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0)
+    let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    Bytes(pages.unwrap_or(0) * page)
+}
+
+/// What this process uses; `None` where `/proc` does not tell.
+pub(crate) fn this_process() -> Option<ThisProcess> {
+    let pid = std::process::id();
+    let stat = stat(pid).ok().flatten()?;
+    let open_files = fs::read_dir("/proc/self/fd").ok()?.count();
+    let open_files = u64::try_from(open_files).ok()?;
+    Some(ThisProcess { resident: resident(pid), cpu: stat.cpu(), open_files })
 }
 
 /// The pids of all processes.
@@ -136,7 +156,8 @@ mod tests {
     fn this_process_is_there_and_running() {
         let stat = stat(std::process::id()).unwrap().unwrap();
         assert!(!stat.is_over() && stat.start_time > 0);
-        assert!(resident_pages(std::process::id()) > 0);
+        let own = this_process().unwrap();
+        assert!(own.resident > Bytes(0) && own.open_files > 0);
         assert!(pids().unwrap().any(|pid| pid == std::process::id()));
     }
 

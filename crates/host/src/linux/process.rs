@@ -16,7 +16,6 @@ use crate::changes::readable;
 use crate::cmd::{Spawned, spawn_detached};
 use crate::{Change, Exit, ExitFuture, HostError, ProcessView, Signal, raw_log};
 use banger_core::resource::VmmProcess;
-use banger_core::unit::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -118,12 +117,10 @@ impl ProcessTable {
 
     pub(super) fn find(&self, vmm: &VmmProcess) -> Result<Option<ProcessView>, HostError> {
         let Some(Running { identity, stat, .. }) = self.locate(vmm)? else { return Ok(None) };
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let ticks = rustix::param::clock_ticks_per_second().max(1);
         Ok(Some(ProcessView {
             pid: identity.pid,
-            resident: Bytes(proc::resident_pages(identity.pid) * page),
-            cpu: Duration::from_millis(stat.cpu_ticks.saturating_mul(1000) / ticks),
+            resident: proc::resident(identity.pid),
+            cpu: stat.cpu(),
         }))
     }
 
