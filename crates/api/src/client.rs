@@ -12,9 +12,9 @@ pub use error::ClientError;
 pub use stream::{EventStream, LogStream};
 
 use crate::{
-    AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DoctorReport, ImageList, KillVm,
-    LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope, SetLogLevel, SshConfig,
-    SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DnsStatus, DoctorReport,
+    ImageList, KillVm, LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope,
+    SetLogLevel, SshConfig, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -67,6 +67,21 @@ impl Client {
     pub async fn set_log_level(&self, change: SetLogLevel) -> Result<LogLevelStatus, ClientError> {
         let body = serde_json::to_vec(&change).expect("a request is plain data");
         self.transport.document(Method::PUT, LOG_LEVEL, Some(body)).await
+    }
+
+    /// How VMs' names are answered for, and who knows of it.
+    pub async fn dns(&self) -> Result<DnsStatus, ClientError> {
+        self.get("/v1/dns").await
+    }
+
+    /// Has the host's resolver ask the daemon for VMs' names.
+    pub async fn install_dns(&self) -> Result<DnsStatus, ClientError> {
+        self.transport.document(Method::POST, "/v1/dns/install", None).await
+    }
+
+    /// Has the host's resolver ask the daemon for nothing.
+    pub async fn uninstall_dns(&self) -> Result<DnsStatus, ClientError> {
+        self.transport.document(Method::POST, "/v1/dns/uninstall", None).await
     }
 
     /// How ledger and host differ.

@@ -29,6 +29,9 @@
 //! | `GET /v1/vms/{ref}/stats` | | [`VmStats`] |
 //! | `GET /v1/vms/{ref}/logs?source=&follow=&tail=&previous=` | | `text/plain`, streamed |
 //! | `GET /v1/vms/{ref}/why` | | [`Why`] |
+//! | `GET /v1/dns` | | [`DnsStatus`] |
+//! | `POST /v1/dns/install` | | [`DnsStatus`] |
+//! | `POST /v1/dns/uninstall` | | [`DnsStatus`] |
 //! | `GET /v1/ssh-config` | | [`SshConfig`] |
 //! | `GET /v1/images` | | [`ImageList`] |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
@@ -41,6 +44,7 @@ pub mod client;
 mod doctor;
 mod error;
 mod event;
+mod host_dns;
 mod log;
 mod types;
 mod why;
@@ -48,6 +52,7 @@ mod why;
 pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
+pub use host_dns::{DnsRecipe, HostDnsState, HostDnsStatus};
 pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};
 pub use types::*;
 pub use why::{BootStage, Finding, LogEnd, LogLine, Why};

@@ -1,6 +1,7 @@
 //! What requests and answers are made of.
 
 use crate::ErrorBody;
+use crate::HostDnsStatus;
 use banger_core::id::{InstanceId, VmId};
 use banger_core::ledger::Audit;
 use banger_core::net::{GuestIp, MacAddr, Protocol};
@@ -416,6 +417,9 @@ pub struct DnsStatus {
     /// What it does for guests. A daemon from before that does nothing.
     #[serde(default)]
     pub guests: GuestDnsStatus,
+    /// Whether the programs of the host know of it.
+    #[serde(default)]
+    pub host: HostDnsStatus,
 }
 
 /// The DNS server as guests have it, at the bridge's address.

@@ -1,12 +1,14 @@
 //! What can be typed.
 
 mod daemon;
+mod dns;
 mod doctor;
 mod ssh_config;
 mod value;
 mod vm;
 
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
+pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{
@@ -80,6 +82,9 @@ pub(crate) enum Noun {
     /// Show, start and stop the daemon
     #[command(subcommand, arg_required_else_help = true)]
     Daemon(DaemonVerb),
+    /// Show or change whether this host's programs know VMs by their names
+    #[command(subcommand, arg_required_else_help = true, after_help = dns::EXAMPLES)]
+    Dns(DnsVerb),
     /// Check that everything banger needs is there and that nothing leaked
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),

@@ -4,6 +4,7 @@ mod bundle;
 mod create;
 mod daemon;
 mod daemon_log;
+mod dns;
 mod doctor;
 mod forward;
 mod image;
@@ -20,7 +21,7 @@ mod version;
 
 pub(crate) use ssh_config::SshConfigError;
 
-use crate::args::{BundleVerb, Cli, DaemonVerb, ImageVerb, Noun, VmVerb};
+use crate::args::{BundleVerb, Cli, DaemonVerb, DnsVerb, ImageVerb, Noun, VmVerb};
 use crate::connect::{Autostart, Door};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -58,6 +59,9 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Daemon(DaemonVerb::Restart) => daemon::restart(&session).await,
         Noun::Daemon(DaemonVerb::Logs(args)) => daemon_log::logs(&session, &args).await,
         Noun::Daemon(DaemonVerb::LogLevel(args)) => daemon_log::level(&session, &args).await,
+        Noun::Dns(DnsVerb::Status) => dns::status(&session).await,
+        Noun::Dns(DnsVerb::Install) => dns::install(&session).await,
+        Noun::Dns(DnsVerb::Uninstall) => dns::uninstall(&session).await,
         Noun::Doctor(args) => doctor::run(&session, &args).await,
         Noun::SshConfig(args) => ssh_config::run(&session, &args).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),

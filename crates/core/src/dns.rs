@@ -18,6 +18,19 @@ use std::net::Ipv4Addr;
 /// The zone of VMs' names.
 pub const ZONE: &str = "vm";
 
+/// The zones of the addresses of a subnet, each as large as fits into it: one for a subnet that
+/// begins at a whole byte.
+pub fn reverse_zones(subnet: Subnet) -> impl Iterator<Item = String> {
+    let fixed = usize::from(subnet.prefix().div_ceil(8));
+    let size = 1_u32 << (32 - 8 * fixed);
+    let [first, last] = [subnet.network(), subnet.broadcast()].map(|end| end.to_bits() / size);
+    (first..=last).map(move |zone| {
+        let bytes = Ipv4Addr::from_bits(zone * size).octets();
+        let labels = bytes[..fixed].iter().rev().map(|byte| format!("{byte}."));
+        labels.collect::<String>() + "in-addr.arpa"
+    })
+}
+
 /// The kinds of records that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
@@ -334,6 +347,22 @@ mod tests {
         assert_eq!(ask(&table, "x.19.0.16.172.in-addr.arpa", kind), Answer::NoName(apex));
         assert_eq!(ask(&table, "33.0.16.172.in-addr.arpa", kind), Answer::Refused);
         assert_eq!(ask(&table, "0.16.172.in-addr.arpa", kind), Answer::Refused);
+    }
+
+    #[test]
+    fn a_subnets_zones_are_as_large_as_fit_into_it() {
+        let zones = |subnet: &str| reverse_zones(subnet.parse().unwrap()).collect::<Vec<_>>();
+        assert_eq!(zones("172.16.9.1/16"), ["16.172.in-addr.arpa"]);
+        assert_eq!(zones("172.16.9.1/24"), ["9.16.172.in-addr.arpa"]);
+        assert_eq!(zones("172.16.8.1/23"), ["8.16.172.in-addr.arpa", "9.16.172.in-addr.arpa"]);
+        assert_eq!(zones("172.16.0.17/30")[0], "16.0.16.172.in-addr.arpa");
+        // Each is one that the table answers for.
+        for subnet in ["172.16.9.1/16", "172.16.8.1/22", "172.16.0.17/28"] {
+            let table = Table::new(subnet.parse().unwrap(), 1, []);
+            let heads = reverse_zones(table.subnet())
+                .map(|zone| matches!(ask(&table, &zone, RecordKind::Soa), Answer::Soa(_)));
+            assert!(heads.collect::<Vec<_>>().iter().all(|is_head| *is_head), "{subnet}");
+        }
     }
 
     fn kinds() -> impl Strategy<Value = RecordKind> {

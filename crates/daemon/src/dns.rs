@@ -2,7 +2,7 @@
 
 use crate::config::Listen;
 use crate::listening::{Keeper, Listening, Service};
-use banger_api::{DnsStatus, GuestDnsStatus};
+use banger_api::{DnsStatus, GuestDnsStatus, HostDnsStatus};
 use banger_core::net::Subnet;
 use banger_dns::{Audience, Authority, Forwarder, Server, Verdict};
 use std::io;
@@ -94,7 +94,15 @@ impl Dns {
         self.authority.verdicts().collect()
     }
 
-    /// What the daemon's status says of them.
+    /// Where the host's queries are answered at this moment.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &*self.listening.borrow() {
+            Listening::Serving(address) => Some(*address),
+            Listening::Off | Listening::Failed { .. } => None,
+        }
+    }
+
+    /// What the daemon's status says of them, as far as they know.
     pub fn status(&self) -> DnsStatus {
         let (state, address, problem) = self.listening.borrow().describe();
         DnsStatus {
@@ -104,6 +112,7 @@ impl Dns {
             records: u32::try_from(self.names()).unwrap_or(u32::MAX),
             queries: self.authority.answered(),
             guests: self.guests.as_ref().map(guest_status).unwrap_or_default(),
+            host: HostDnsStatus::default(),
         }
     }
 }

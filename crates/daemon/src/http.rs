@@ -4,6 +4,7 @@
 
 mod bundle;
 mod daemon;
+mod dns;
 mod doctor;
 mod events;
 mod extract;
@@ -40,6 +41,9 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(daemon::log_level, daemon::set_log_level))
         .routes(routes!(daemon::audit))
         .routes(routes!(doctor::doctor))
+        .routes(routes!(dns::show))
+        .routes(routes!(dns::install))
+        .routes(routes!(dns::uninstall))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::set, vms::delete))
         .routes(routes!(vms::start))

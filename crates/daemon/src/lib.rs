@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod preflight;
 pub mod problem;
 pub mod requirement;
+pub mod resolved;
 pub mod resolver;
 pub mod server;
 pub mod socket;

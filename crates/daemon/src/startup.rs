@@ -8,7 +8,7 @@ mod error;
 pub use error::StartError;
 
 use crate::choose::{self, Programs};
-use crate::config::{Config, ConfigError, GuestDns, Nameservers, Source};
+use crate::config::{Config, ConfigError, GuestDns, Listen, Nameservers, Source};
 use crate::dns::{Dns, GuestListener};
 use crate::doctor::{Demand, Disks, HostSurvey, SimSurvey, Survey};
 use crate::lock::InstanceLock;
@@ -16,6 +16,7 @@ use crate::log_level::LogControl;
 use crate::logging::{self, LOG_NAME};
 use crate::metrics::{Figures, Metrics};
 use crate::requirement::{self, Requirement};
+use crate::resolved::{HostDns, Wish};
 use crate::resolver::{FixedServers, HostServers, host_nameservers};
 use crate::server;
 use crate::socket::{self, Socket};
@@ -28,6 +29,7 @@ use banger_core::vm::OverlayMethod;
 use banger_dns::{Authority, Forwarder, Upstreams};
 use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, Settings, TcpReach};
+use banger_host::resolved::Resolved;
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
 use banger_vmm::detect_kvm;
 use std::io;
@@ -40,6 +42,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The name of the simulator's file in the state directory.
 const SIM_JOURNAL: &str = "sim-host.json";
+
+/// The name of a file in the state directory that is there while the host's resolver is not to know
+/// of VMs' names.
+const DNS_OPT_OUT: &str = "host-dns-is-off";
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +73,7 @@ pub struct Daemon {
     state: AppState,
     listener: tokio::net::UnixListener,
     /// What is served beside the socket.
-    beside: [(&'static str, JoinHandle<()>); 2],
+    beside: [(&'static str, JoinHandle<()>); 3],
     // Fields are dropped in this order: the socket goes before the lock does.
     _socket: Socket,
     _lock: InstanceLock,
@@ -134,8 +140,12 @@ impl Daemon {
         let figures = Figures { engine: engine.clone(), dns: others, version };
         let (metrics, measuring) =
             Metrics::start(config.metrics_listen, figures, ending.clone()).await;
-        let state = AppState { engine, dns, metrics, about: Arc::new(about), log, ending };
-        let beside = [("DNS", answering), ("metrics", measuring)];
+        let opt_out = about.state_dir.join(DNS_OPT_OUT);
+        let (host_dns, telling) =
+            host_dns(&config, options, &engine, &dns, opt_out, ending.clone());
+        let state =
+            AppState { engine, dns, host_dns, metrics, about: Arc::new(about), log, ending };
+        let beside = [("DNS", answering), ("metrics", measuring), ("systemd-resolved", telling)];
         Ok(Self { state, listener, beside, _socket: socket, _lock: lock })
     }
 
@@ -146,7 +156,7 @@ impl Daemon {
         server::run(self.listener, self.state, shutdown).await;
         for (what, task) in self.beside {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the {what} listener failed");
+                tracing::error!(%error, "the task for {what} failed");
             }
         }
         tracing::info!("the daemon has ended");
@@ -283,6 +293,34 @@ fn guest_listener(config: &Config, options: &Options) -> Option<GuestListener> {
         Nameservers::List(servers) => Arc::new(FixedServers::new(servers)),
     };
     Some(GuestListener::bind(subnet, Forwarder::new(upstreams)))
+}
+
+/// Has the host's resolver told of VMs' names. One of a simulation's host is not.
+fn host_dns(
+    config: &Config,
+    options: &Options,
+    engine: &Engine,
+    dns: &Dns,
+    opt_out: PathBuf,
+    ending: CancellationToken,
+) -> (HostDns, JoinHandle<()>) {
+    let because = match config.dns_listen {
+        _ if options.sim.is_some() => "the host is simulated",
+        Listen::Off => "`dns_listen` is `off`",
+        Listen::At(_) => {
+            let dns = dns.clone();
+            let wish = Wish {
+                bridge: config.bridge.name.clone(),
+                subnet: config.bridge.subnet,
+                names: engine.names(),
+                server: Box::new(move || dns.address()),
+                opt_out,
+                connect: Box::new(|| Box::pin(Resolved::connect())),
+            };
+            return HostDns::start(wish, ending);
+        }
+    };
+    (HostDns::none(because), tokio::spawn(async {}))
 }
 
 /// Refuses to mix simulated and real VMs in one state directory: each kind of daemon would take the

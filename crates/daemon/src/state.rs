@@ -4,6 +4,7 @@ use crate::dns::Dns;
 use crate::doctor::Survey;
 use crate::log_level::LogControl;
 use crate::metrics::Metrics;
+use crate::resolved::HostDns;
 use banger_api::{Choice, Setting, Version};
 use banger_core::id::InstanceId;
 use banger_engine::Engine;
@@ -20,6 +21,8 @@ pub struct AppState {
     pub dns: Dns,
     /// Tells how everything is.
     pub metrics: Metrics,
+    /// Has the host's resolver ask for them.
+    pub host_dns: HostDns,
     /// What the daemon knows about itself.
     pub about: Arc<About>,
     /// Changes the log's level.

@@ -14,6 +14,7 @@ pub mod facts;
 mod holder;
 mod linux;
 pub mod raw_log;
+pub mod resolved;
 pub mod sim;
 
 pub use changes::Changes;

@@ -32,6 +32,7 @@ fn text(status: &DaemonStatus) -> String {
         ("bridge", status.bridge.clone()),
         ("dns", dns(&status.dns)),
         ("guest dns", guest_dns(&status.dns.guests)),
+        ("host dns", super::dns::host(&status.dns)),
         ("metrics", metrics(&status.metrics)),
         ("vms", format!("{}, of which {} run", status.vms, status.running)),
     ];

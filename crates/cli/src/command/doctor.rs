@@ -9,10 +9,7 @@ use crate::failure::Failure;
 use crate::launch;
 use crate::render::doctor::text;
 use banger_api::client::Client;
-use banger_api::{
-    AuditReport, Check, DnsStatus, ErrorBody, GuestDnsStatus, ListenState, MetricsStatus, Scope,
-    Verdict,
-};
+use banger_api::{AuditReport, Check, ErrorBody, ListenState, MetricsStatus, Scope, Verdict};
 use banger_core::error::ErrorCode;
 use serde::Serialize;
 
@@ -75,8 +72,9 @@ async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
                 let found = format!("bangerd {}, pid {}", status.version.version, status.pid);
                 checks.push(Check::pass(Scope::Daemon, "daemon", found));
                 checks.push(metrics(&status.metrics));
-                checks.push(dns(&status.dns));
-                checks.push(guest_dns(&status.dns.guests));
+                if wants(asked, Scope::Dns) {
+                    checks.extend(super::dns::checks(client, &status.dns).await);
+                }
             }
             Err(error) => checks.push(failed(Scope::Daemon, "daemon", error.into_body())),
         }
@@ -109,36 +107,6 @@ fn metrics(status: &MetricsStatus) -> Check {
             ErrorCode::NetworkConflict,
             found,
             "end the other program, or set another `metrics_listen` in the configuration file",
-        ),
-    }
-}
-
-/// Whether names are answered for, where they should be.
-fn dns(status: &DnsStatus) -> Check {
-    let found = super::daemon::dns(status);
-    match status.state {
-        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "dns", found),
-        ListenState::Failed => Check::fail(
-            Scope::Dns,
-            "dns",
-            ErrorCode::NetworkConflict,
-            found,
-            "end the other program, or set another `dns_listen` in the configuration file",
-        ),
-    }
-}
-
-/// The same for guests.
-fn guest_dns(guests: &GuestDnsStatus) -> Check {
-    let found = super::daemon::guest_dns(guests);
-    match guests.state {
-        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "guest dns", found),
-        ListenState::Failed => Check::fail(
-            Scope::Dns,
-            "guest dns",
-            ErrorCode::NetworkConflict,
-            found,
-            "end the other program, or set `guest_dns` to `off` in the configuration file",
         ),
     }
 }

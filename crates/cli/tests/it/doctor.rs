@@ -58,11 +58,32 @@ fn a_leak_is_a_failure_and_is_named() {
     disk    room       ok    9.0 GiB are left
     dns     dns        ok    127.0.0.1:42069; records: 1, queries answered: 12
             guest dns  ok    172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+            host dns   ok    systemd-resolved asks for names under `vm`, on banger0
     leaks   leaks      FAIL  leaked: bgabcdetap (vm/0f5k2m9q/tap)
                              missing: instance/bridge
                              hint: `banger daemon restart` settles the difference; VMs go on
     --- stderr
     ");
+}
+
+#[test]
+fn a_host_that_does_not_know_names_is_told_what_to_do() {
+    let mut status = status();
+    let problem = "systemd-resolved does not run";
+    status["dns"]["host"] = json!({
+        "state": "absent", "link": null, "problem": problem, "recipe": "dnsmasq",
+    });
+    let fake = Fake::new().get("/v1/daemon", status).serve();
+    assert_snapshot!(doctor(&fake, &["dns"]), @r#"
+    exit: 0
+    --- stdout
+    SCOPE  CHECK            FOUND
+    dns    dns        ok    127.0.0.1:42069; records: 1, queries answered: 12
+           guest dns  ok    172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+           host dns   warn  VMs' names are not known: systemd-resolved does not run
+                            hint: put `server=/vm/127.0.0.1#42069` into /etc/dnsmasq.d/banger.conf and restart dnsmasq: docs/dns.md, "dnsmasq"
+    --- stderr
+    "#);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod autostart;
 mod codes;
+mod dns;
 mod doctor;
 mod errors;
 mod fake;

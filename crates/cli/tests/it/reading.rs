@@ -145,7 +145,9 @@ pub(crate) fn status() -> Value {
         "dns": { "state": "serving", "address": "127.0.0.1:42069", "problem": null,
             "records": 1, "queries": 12,
             "guests": { "state": "serving", "address": "172.16.0.1:42069", "problem": null,
-                "upstreams": ["9.9.9.9:53", "10.0.0.1:53"] } },
+                "upstreams": ["9.9.9.9:53", "10.0.0.1:53"] },
+            "host": { "state": "configured", "link": "banger0", "problem": null,
+                "recipe": null } },
         "metrics": { "state": "serving", "address": "127.0.0.1:9469", "problem": null },
         "bundle": { "dir": "/s/bundle", "problem": null, "image": { "name": "default",
             "rootfs": "/s/bundle/rootfs.ext4", "kernel": "/s/bundle/vmlinux" } },
@@ -173,6 +175,7 @@ fn the_daemons_status_names_the_source_of_each_setting() {
     bridge     banger0, 172.16.0.1/24
     dns        127.0.0.1:42069; records: 1, queries answered: 12
     guest dns  172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+    host dns   systemd-resolved asks for names under `vm`, on banger0
     metrics    http://127.0.0.1:9469/metrics
     vms        2, of which 1 run
 

@@ -1,6 +1,7 @@
 //! Routes about the daemon itself.
 
 use super::bundle;
+use super::dns;
 use super::extract::Body;
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -40,7 +41,7 @@ pub(super) async fn status(State(state): State<AppState>) -> Json<DaemonStatus> 
         bridge: about.bridge,
         vms: count(vms.len()),
         running: count(running),
-        dns: state.dns.status(),
+        dns: dns::status(&state).await,
         metrics: state.metrics.status(),
         bundle,
         settings: about.settings,

@@ -84,3 +84,24 @@ async fn a_server_that_is_off_listens_nowhere() {
     let shown = status(&place.start_with(command).await).await;
     assert_eq!((&shown["state"], &shown["address"]), (&json!("off"), &Value::Null));
 }
+
+#[tokio::test]
+async fn a_simulation_leaves_the_bus_alone_and_says_so() {
+    let place = Place::new();
+    let bus = std::os::unix::net::UnixListener::bind(place.path("bus")).unwrap();
+    bus.set_nonblocking(true).unwrap();
+    let address = format!("unix:path={}", place.path("bus").display());
+    let command = place.command(&["--sim"]).env("DBUS_SYSTEM_BUS_ADDRESS", address);
+    let daemon = place.start_with(command).await;
+    daemon.ask("POST", "/v1/vms", RUN_OTTER).await.outcome();
+    let shown = daemon.ask("GET", "/v1/dns", "").await.json()["host"].clone();
+    assert_eq!(shown["state"], "off");
+    assert_eq!(shown["problem"], "the host is simulated");
+    for verb in ["install", "uninstall"] {
+        let refused = daemon.ask("POST", &format!("/v1/dns/{verb}"), "").await;
+        let message = "names of VMs are not given to the host's resolver: the host is simulated";
+        assert_eq!(refused.json()["message"], message);
+        assert_eq!((refused.status, refused.code()), (400, "invalid_config".to_owned()));
+    }
+    assert_eq!(bus.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}

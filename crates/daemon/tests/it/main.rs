@@ -6,10 +6,12 @@
 mod client;
 mod dns;
 mod errors;
+mod fake_resolved;
 mod lifecycle;
 mod logs;
 mod metrics;
 mod process;
 mod program;
+mod resolved;
 mod server;
 mod shutdown;

@@ -12,6 +12,7 @@ use banger_daemon::dns::Dns;
 use banger_daemon::doctor::{Demand, Disks, SimSurvey, Survey};
 use banger_daemon::log_level::LogControl;
 use banger_daemon::metrics::{Figures, Metrics};
+use banger_daemon::resolved::HostDns;
 use banger_daemon::server;
 use banger_daemon::socket::{Socket, ensure_dir, ensure_private_dir};
 use banger_daemon::state::{About, AppState};
@@ -125,7 +126,9 @@ impl Server {
         let (version, others) = (about.version.clone(), dns.clone());
         let figures = Figures { engine: engine.clone(), dns: others, version };
         let (metrics, _) = Metrics::start(Listen::Off, figures, ending.clone()).await;
-        let state = AppState { engine, dns, metrics, about: Arc::new(about), log, ending };
+        let host_dns = HostDns::none("it is a test");
+        let state =
+            AppState { engine, dns, host_dns, metrics, about: Arc::new(about), log, ending };
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let _bound = bound;
