@@ -1,7 +1,7 @@
 //! What a VM boots from: kernels, initrds, root file systems and the runtime bundle that holds them.
 //!
 //! Reading and rendering are pure over bytes and paths ([`kernel`], [`newc`], [`modules`],
-//! [`initrd`], [`artifact`]); [`bundle`] reads a bundle and makes one from Debian packages, and
+//! [`initrd`], [`artifact`], [`digest`]); [`bundle`] reads a bundle and makes one from Debian packages, and
 //! [`import`] makes a root file system of what container tools and others have. Nothing here changes
 //! the host beyond the directory that it is given, and every program is started through
 //! `banger_host::cmd`.
@@ -9,6 +9,7 @@
 pub mod artifact;
 pub mod bundle;
 mod compression;
+pub mod digest;
 mod ext4;
 pub mod import;
 pub mod initrd;
