@@ -13,8 +13,9 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DnsStatus, DoctorReport,
-    ImageList, KillVm, LogLevelStatus, LogQuery, LogSource, RemoveForward, RestartVm, Scope,
-    SetLogLevel, SshConfig, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    ImageList, ImageView, KillVm, LogLevelStatus, LogQuery, LogSource, RegisterImage,
+    RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig, SshTarget, StartVm,
+    StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -211,6 +212,34 @@ impl Client {
         self.get("/v1/images").await
     }
 
+    /// One image, by id, name or unique prefix.
+    pub async fn image(&self, reference: &str) -> Result<ImageView, ClientError> {
+        self.get(&image_path(reference)).await
+    }
+
+    /// Makes an image of files that stay where they are.
+    pub async fn register_image(
+        &self,
+        request: &RegisterImage,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/images", request).await
+    }
+
+    /// Gives an image another name.
+    pub async fn rename_image(
+        &self,
+        reference: &str,
+        request: &RenameImage,
+    ) -> Result<ImageView, ClientError> {
+        let body = serde_json::to_vec(request).expect("a request is plain data");
+        self.transport.document(Method::PATCH, &image_path(reference), Some(body)).await
+    }
+
+    /// Removes an image that no VM uses.
+    pub async fn delete_image(&self, reference: &str) -> Result<EventStream, ClientError> {
+        self.transport.events(Method::DELETE, &image_path(reference), None).await
+    }
+
     /// The runtime bundle.
     pub async fn bundle(&self) -> Result<BundleStatus, ClientError> {
         self.get("/v1/bundle").await
@@ -236,10 +265,19 @@ impl Client {
     }
 }
 
-/// The path of a VM's endpoint. A reference is the user's own text, so everything that has a
-/// meaning in a path is escaped.
+/// The path of a VM's endpoint.
 fn vm_path(reference: &str, endpoint: &str) -> String {
-    let mut path = String::from("/v1/vms/");
+    escaped("/v1/vms/", reference) + endpoint
+}
+
+/// The path of an image.
+fn image_path(reference: &str) -> String {
+    escaped("/v1/images/", reference)
+}
+
+/// A reference is the user's own text, so everything that has a meaning in a path is escaped.
+fn escaped(parent: &str, reference: &str) -> String {
+    let mut path = String::from(parent);
     for byte in reference.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
             path.push(char::from(byte));
@@ -247,7 +285,7 @@ fn vm_path(reference: &str, endpoint: &str) -> String {
             path.push_str(&format!("%{byte:02X}"));
         }
     }
-    path + endpoint
+    path
 }
 
 fn render_query(query: &LogQuery) -> String {

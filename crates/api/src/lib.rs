@@ -34,6 +34,10 @@
 //! | `POST /v1/dns/uninstall` | | [`DnsStatus`] |
 //! | `GET /v1/ssh-config` | | [`SshConfig`] |
 //! | `GET /v1/images` | | [`ImageList`] |
+//! | `POST /v1/images` | [`RegisterImage`] | events |
+//! | `GET /v1/images/{ref}` | | [`ImageView`] |
+//! | `PATCH /v1/images/{ref}` | [`RenameImage`] | [`ImageView`] |
+//! | `DELETE /v1/images/{ref}` | | events |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
 //! | `GET /metrics` | | `text/plain`, Prometheus's format |

@@ -2,7 +2,8 @@
 
 use crate::ErrorBody;
 use crate::HostDnsStatus;
-use banger_core::id::{InstanceId, VmId};
+use banger_core::id::{ImageId, InstanceId, VmId};
+use banger_core::image::{ImageKind, ImageOrigin};
 use banger_core::ledger::Audit;
 use banger_core::net::{GuestIp, MacAddr, Protocol};
 use banger_core::spec::{SpecChange, VmSpec};
@@ -310,7 +311,79 @@ pub enum LogSource {
 /// An image that VMs can be created from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImageView {
+    /// Its id, for life.
+    #[schema(value_type = String, example = "0f5k2m9q")]
+    pub id: ImageId,
     /// Its name.
+    #[schema(value_type = String, example = "default")]
+    pub name: ImageName,
+    /// `managed`: its files are banger's; `unmanaged`: they are the user's.
+    #[schema(value_type = String, example = "unmanaged")]
+    pub kind: ImageKind,
+    /// `bundle` or `registered`.
+    #[schema(value_type = String, example = "bundle")]
+    pub origin: ImageOrigin,
+    /// Its root file system.
+    #[schema(value_type = String)]
+    pub rootfs: PathBuf,
+    /// The kernel that it boots with; absent where there is none.
+    #[schema(value_type = Option<String>)]
+    pub kernel: Option<PathBuf>,
+    /// The archive of the kernel's modules, where there is one.
+    #[schema(value_type = Option<String>)]
+    pub initrd: Option<PathBuf>,
+    /// Words that it adds to the kernel's command line.
+    pub boot_args: Vec<String>,
+    /// What the root file system measures, in bytes, holes included; absent where it is not known.
+    pub size_bytes: Option<u64>,
+    /// `sparse-sha256:` and the SHA-256 of the root file system's blocks of 4 KiB that are not all
+    /// zeroes, each after its number (64 bits, little-endian), and of its length; where it was taken.
+    pub digest: Option<String>,
+    /// When its record was made, RFC 3339 in UTC.
+    pub created_at: String,
+    /// The VMs that were created from it.
+    #[schema(value_type = Vec<String>)]
+    pub used_by: Vec<VmName>,
+    /// Why no VM can boot from it; absent when one can.
+    pub problem: Option<ErrorBody>,
+}
+
+/// A request for an image of files that stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterImage {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: ImageName,
+    /// Its root file system: ext4 without a partition table. An absolute path, as are all here.
+    #[schema(value_type = String)]
+    pub rootfs: PathBuf,
+    /// Its kernel, an ELF `vmlinux`; the default image's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub kernel: Option<PathBuf>,
+    /// The archive of that kernel's modules; absent where it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub initrd: Option<PathBuf>,
+    /// Words that it adds to the kernel's command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_args: Vec<String>,
+}
+
+/// A request for another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameImage {
+    /// The name that it gets.
+    #[schema(value_type = String)]
+    pub name: ImageName,
+}
+
+/// The image that the runtime bundle holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BundleImage {
+    /// The name that the bundle gives it.
     #[schema(value_type = String)]
     pub name: ImageName,
     /// Its root file system.
@@ -337,7 +410,7 @@ pub struct BundleStatus {
     /// Why it cannot be used; absent when it can.
     pub problem: Option<ErrorBody>,
     /// What it holds, when it can be used.
-    pub image: Option<ImageView>,
+    pub image: Option<BundleImage>,
 }
 
 /// Build data of a program.

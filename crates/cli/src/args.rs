@@ -3,6 +3,7 @@
 mod daemon;
 mod dns;
 mod doctor;
+mod image;
 mod ssh_config;
 mod value;
 mod vm;
@@ -10,6 +11,7 @@ mod vm;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use image::{ImageVerb, RegisterArgs, RenameArgs};
 pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{
     CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
@@ -73,7 +75,7 @@ pub(crate) enum Noun {
     /// Create, enter, start, stop and delete VMs
     #[command(subcommand, arg_required_else_help = true)]
     Vm(VmVerb),
-    /// Show the images that VMs are created from
+    /// Show, register, rename and delete the images that VMs are created from
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageVerb),
     /// Show or build the runtime bundle: kernel, initrd and root file system
@@ -101,13 +103,6 @@ pub(crate) enum Noun {
     },
     /// Show the builds of this program and of the daemon
     Version,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageVerb {
-    /// List the images
-    #[command(visible_alias = "ls")]
-    List,
 }
 
 #[derive(Debug, Subcommand)]

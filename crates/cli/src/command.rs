@@ -50,7 +50,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let session = Session { door: Door::new(autostart)?, output };
     match cli.noun {
         Noun::Vm(verb) => vm(&session, verb).await,
-        Noun::Image(ImageVerb::List) => image::list(&session).await,
+        Noun::Image(verb) => images(&session, verb).await,
         Noun::Bundle(BundleVerb::Show) => bundle::show(&session).await,
         Noun::Bundle(BundleVerb::Build) => bundle::build(&session).await,
         Noun::Daemon(DaemonVerb::Status) => daemon::status(&session).await,
@@ -86,6 +86,16 @@ async fn vm(session: &Session<'_>, verb: VmVerb) -> Result<(), Failure> {
         VmVerb::Forward(args) => forward::run(session, &args).await,
         VmVerb::Ports(args) => ports::run(session, &args.refs).await,
         VmVerb::Stats(args) => show::stats(session, &args.refs).await,
+    }
+}
+
+async fn images(session: &Session<'_>, verb: ImageVerb) -> Result<(), Failure> {
+    match verb {
+        ImageVerb::List => image::list(session).await,
+        ImageVerb::Show(args) => image::show(session, &args.refs).await,
+        ImageVerb::Register(args) => image::register(session, &args).await,
+        ImageVerb::Rename(args) => image::rename(session, &args).await,
+        ImageVerb::Delete(args) => image::delete(session, &args.refs).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod error;
+pub(crate) mod image;
 pub(crate) mod log;
 pub(crate) mod ports;
 pub(crate) mod table;

@@ -24,7 +24,11 @@ pub enum ErrorCode {
     WrongState,
     /// Another operation on the VM came first and ended this one.
     Interrupted,
-    /// The image is unknown or one of its files is missing or unusable.
+    /// No image answers to the given reference.
+    ImageNotFound,
+    /// VMs or the runtime bundle need the image.
+    ImageInUse,
+    /// One of the image's files is missing or unusable.
     ImageUnusable,
     /// The runtime bundle is missing, broken or cannot be built.
     BundleUnusable,
@@ -60,13 +64,15 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::VmNotFound,
         Self::AmbiguousReference,
         Self::NameTaken,
         Self::WrongState,
         Self::Interrupted,
+        Self::ImageNotFound,
+        Self::ImageInUse,
         Self::ImageUnusable,
         Self::BundleUnusable,
         Self::InvalidConfig,
@@ -94,6 +100,8 @@ impl ErrorCode {
             Self::NameTaken => "name_taken",
             Self::WrongState => "wrong_state",
             Self::Interrupted => "interrupted",
+            Self::ImageNotFound => "image_not_found",
+            Self::ImageInUse => "image_in_use",
             Self::ImageUnusable => "image_unusable",
             Self::BundleUnusable => "bundle_unusable",
             Self::InvalidConfig => "invalid_config",

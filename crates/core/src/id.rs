@@ -58,6 +58,12 @@ macro_rules! short_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -95,6 +101,10 @@ macro_rules! short_id {
 short_id! {
     /// Names one VM for its whole life; 40 bits.
     VmId, "a VM", 8
+}
+short_id! {
+    /// Names one image for its whole life; 40 bits.
+    ImageId, "an image", 8
 }
 short_id! {
     /// Names one operation: a request or a background task; 50 bits. It is in every log line and

@@ -29,6 +29,8 @@ pub struct BridgeSpec {
 pub struct StartFacts {
     /// The bridge that the TAP joins.
     pub bridge: IfName,
+    /// The image's root file system.
+    pub rootfs: PathBuf,
     /// What the image's root file system measures; 0 if it is not there.
     pub rootfs_size: Bytes,
     /// The archives before the VM's own: the image's modules, banger's init.
@@ -57,7 +59,7 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         Resource::VmDir { vm: id(), path: paths.dir.clone() },
         Resource::RuntimeDir { vm: id(), path: paths.runtime.clone() },
     ];
-    plan.extend(root_files(vm, &paths, facts.rootfs_size));
+    plan.extend(root_files(vm, &paths, &facts));
     let size = vm.spec.work_disk.bytes();
     plan.push(Resource::Ext4 { vm: id(), path: paths.work_disk, size });
     if vm.overlay == OverlayMethod::DmSnapshot {
@@ -65,7 +67,7 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         plan.push(Resource::DmSnapshot {
             vm: id(),
             name: layout.root_snapshot(&vm.id),
-            base: vm.image.rootfs.clone(),
+            base: facts.rootfs.clone(),
             cow: paths.root_cow,
             tail: tail.map(|_| paths.root_tail),
         });
@@ -90,13 +92,13 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
 }
 
 /// The files that the root disk is kept in.
-fn root_files(vm: &Vm, paths: &VmPaths, rootfs_size: Bytes) -> Vec<Resource> {
+fn root_files(vm: &Vm, paths: &VmPaths, facts: &StartFacts) -> Vec<Resource> {
     let disk = vm.spec.overlay.bytes();
     if let Some(method) = vm.overlay.clone_method() {
         return vec![Resource::ClonedFile {
             vm: vm.id.clone(),
             path: paths.root_clone.clone(),
-            source: vm.image.rootfs.clone(),
+            source: facts.rootfs.clone(),
             size: disk,
             method,
         }];
@@ -107,8 +109,8 @@ fn root_files(vm: &Vm, paths: &VmPaths, rootfs_size: Bytes) -> Vec<Resource> {
         path: path.clone(),
         size,
     };
-    let tail = tail_size(disk, rootfs_size);
-    std::iter::once(file(SnapshotPart::Cow, &paths.root_cow, cow_size(rootfs_size)))
+    let tail = tail_size(disk, facts.rootfs_size);
+    std::iter::once(file(SnapshotPart::Cow, &paths.root_cow, cow_size(facts.rootfs_size)))
         .chain(tail.map(|size| file(SnapshotPart::Tail, &paths.root_tail, size)))
         .collect()
 }
@@ -194,8 +196,7 @@ pub fn is_in_start_order(plan: &[Resource]) -> bool {
 mod tests {
     use super::*;
     use crate::guest::HostKey;
-    use crate::id::VmId;
-    use crate::image::Image;
+    use crate::id::{ImageId, VmId};
     use crate::net::MacAddr;
     use crate::spec::VmSpec;
     use crate::state::VmState;
@@ -208,13 +209,7 @@ mod tests {
         Vm {
             id: VmId::from_entropy(1),
             name: "otter".parse().unwrap(),
-            image: Image {
-                name: "default".parse().unwrap(),
-                kernel: "/b/vmlinux".into(),
-                initrd: "/b/initrd".into(),
-                rootfs: "/b/rootfs.ext4".into(),
-                boot_args: Vec::new(),
-            },
+            image: ImageId::from_entropy(2),
             spec: VmSpec::builtin_defaults(),
             identity: Identity {
                 ip,
@@ -245,6 +240,7 @@ mod tests {
     fn start_over(overlay: OverlayMethod, rootfs_size: Bytes) -> Vec<Resource> {
         let facts = StartFacts {
             bridge: IfName::try_from("banger0".to_owned()).unwrap(),
+            rootfs: "/b/rootfs.ext4".into(),
             rootfs_size,
             initrd_parts: vec!["/b/initrd".into()],
             config_archive: Payload(vec![1]),

@@ -1,14 +1,15 @@
-//! Finding the VM that a user means: an exact id or name, else a unique prefix.
+//! Finding the VM or image that a user means: an exact id or name, else a unique prefix.
 
-use crate::id::VmId;
 use crate::vm_name::VmName;
 
-/// Why a reference does not name one VM.
+/// Why a reference does not name one thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefError {
     /// Nothing fits.
-    #[error("no VM is called `{text}`")]
+    #[error("no {kind} is called `{text}`")]
     Unknown {
+        /// What was looked for: `VM`, `image`.
+        kind: &'static str,
         /// The text as given.
         text: String,
         /// Existing names that look like it, best first.
@@ -29,22 +30,23 @@ fn list(names: &[VmName]) -> String {
     quoted.join(", ")
 }
 
-/// Resolves `text` among the VMs that exist.
-pub fn resolve<'a>(
+/// Resolves `text` among the things of one kind that exist.
+pub fn resolve<'a, Id: AsRef<str>>(
+    kind: &'static str,
     text: &str,
-    vms: impl Iterator<Item = (&'a VmId, &'a VmName)> + Clone,
-) -> Result<&'a VmId, RefError> {
-    let exact = vms.clone().find(|(id, name)| name.as_str() == text || id.as_str() == text);
+    all: impl Iterator<Item = (&'a Id, &'a VmName)> + Clone,
+) -> Result<&'a Id, RefError> {
+    let exact = all.clone().find(|(id, name)| name.as_str() == text || id.as_ref() == text);
     if let Some((id, _)) = exact {
         return Ok(id);
     }
-    let fits = |&(id, name): &(&VmId, &VmName)| {
-        !text.is_empty() && (name.as_str().starts_with(text) || id.as_str().starts_with(text))
+    let fits = |&(id, name): &(&Id, &VmName)| {
+        !text.is_empty() && (name.as_str().starts_with(text) || id.as_ref().starts_with(text))
     };
-    let mut matches: Vec<_> = vms.clone().filter(fits).collect();
+    let mut matches: Vec<_> = all.clone().filter(fits).collect();
     match matches.as_slice() {
         [(id, _)] => Ok(id),
-        [] => Err(RefError::Unknown { text: text.to_owned(), nearest: nearest(text, vms) }),
+        [] => Err(RefError::Unknown { kind, text: text.to_owned(), nearest: nearest(text, all) }),
         _ => {
             matches.sort_by_key(|(_, name)| *name);
             let matches = matches.into_iter().map(|(_, name)| name.clone()).collect();
@@ -54,8 +56,8 @@ pub fn resolve<'a>(
 }
 
 /// Names that are one typing slip away, at most three.
-fn nearest<'a>(text: &str, vms: impl Iterator<Item = (&'a VmId, &'a VmName)>) -> Vec<VmName> {
-    let mut near: Vec<(usize, &VmName)> = vms
+fn nearest<'a, Id: 'a>(text: &str, all: impl Iterator<Item = (&'a Id, &'a VmName)>) -> Vec<VmName> {
+    let mut near: Vec<(usize, &VmName)> = all
         .map(|(_, name)| (distance(text, name.as_str()), name))
         .filter(|(distance, name)| *distance <= 1 + name.as_str().len() / 4)
         .collect();
@@ -87,6 +89,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::VmId;
 
     fn vms() -> Vec<(VmId, VmName)> {
         ["otter", "otter-two", "heron"]
@@ -98,7 +101,7 @@ mod tests {
 
     fn find(text: &str) -> Result<String, RefError> {
         let vms = vms();
-        let id = resolve(text, vms.iter().map(|(id, name)| (id, name)))?;
+        let id = resolve("VM", text, vms.iter().map(|(id, name)| (id, name)))?;
         Ok(vms.iter().find(|(other, _)| other == id).unwrap().1.to_string())
     }
 

@@ -2,8 +2,7 @@
 
 use crate::forward::Forward;
 use crate::guest::HostKey;
-use crate::id::VmId;
-use crate::image::Image;
+use crate::id::{ImageId, VmId};
 use crate::net::{GuestIp, MacAddr};
 use crate::resource::CloneMethod;
 use crate::spec::VmSpec;
@@ -19,8 +18,8 @@ pub struct Vm {
     pub id: VmId,
     /// Its name, unique among the VMs.
     pub name: VmName,
-    /// What it boots from, as it was when the VM was created.
-    pub image: Image,
+    /// The image that it boots from, for life.
+    pub image: ImageId,
     /// What it is given. A change takes effect at the next start.
     pub spec: VmSpec,
     /// What it is known by, for life.

@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod extract;
 mod guard;
+mod images;
 mod logs;
 mod metrics;
 mod openapi;
@@ -56,7 +57,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(vms::stats))
         .routes(routes!(logs::logs))
         .routes(routes!(logs::why))
-        .routes(routes!(bundle::images))
+        .routes(routes!(images::list, images::register))
+        .routes(routes!(images::show, images::rename, images::delete))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))
         .routes(routes!(metrics::metrics))

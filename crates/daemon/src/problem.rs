@@ -72,9 +72,10 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest | ErrorCode::InvalidConfig => StatusCode::BAD_REQUEST,
         ErrorCode::NotPermitted => StatusCode::FORBIDDEN,
-        ErrorCode::VmNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::VmNotFound | ErrorCode::ImageNotFound => StatusCode::NOT_FOUND,
         ErrorCode::AmbiguousReference
         | ErrorCode::NameTaken
+        | ErrorCode::ImageInUse
         | ErrorCode::WrongState
         | ErrorCode::Interrupted
         | ErrorCode::SubnetExhausted

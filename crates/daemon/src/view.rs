@@ -1,8 +1,9 @@
 //! What the engine shows, as it is on the wire.
 
+use crate::problem;
 use banger_api::{
-    AuditReport, BootStage, Finding, ForwardState, ImageView, LogEnd, LogLine, LogSource,
-    SshTarget, Timing, Vm, VmForward, VmStats, Why,
+    AuditReport, BootStage, BundleImage, Finding, ForwardState, ImageView, LogEnd, LogLine,
+    LogSource, SshTarget, Timing, Vm, VmForward, VmStats, Why,
 };
 use banger_core::forward::{Forward, HostPort};
 use banger_core::guest::StageDetail;
@@ -17,11 +18,11 @@ use std::time::Duration;
 
 /// A VM.
 pub fn vm(view: VmView) -> Vm {
-    let VmView { vm, readiness, pid, forwards, paths, last_end: _ } = view;
+    let VmView { vm, image, readiness, pid, forwards, paths, last_end: _ } = view;
     Vm {
         id: vm.id,
         name: vm.name,
-        image: vm.image.name,
+        image,
         state: vm.state,
         readiness,
         ip: vm.identity.ip,
@@ -117,8 +118,33 @@ pub fn stats(usage: Usage) -> VmStats {
 }
 
 /// An image.
-pub fn image(image: Image) -> ImageView {
-    ImageView { name: image.name, rootfs: image.rootfs, kernel: image.kernel }
+pub fn image(view: banger_engine::ImageView) -> ImageView {
+    let banger_engine::ImageView { record, image, problem, users } = view;
+    let boot = image.map(|image| (image.kernel, image.initrd, image.boot_args));
+    let (kernel, initrd, boot_args) = match boot {
+        Some((kernel, initrd, boot_args)) => (Some(kernel), initrd, boot_args),
+        None => (None, None, record.boot_args),
+    };
+    ImageView {
+        id: record.id,
+        name: record.name,
+        kind: record.kind,
+        origin: record.origin,
+        rootfs: record.rootfs,
+        kernel,
+        initrd,
+        boot_args,
+        size_bytes: record.size.map(|size| size.0),
+        digest: record.digest,
+        created_at: time(record.created_at),
+        used_by: users,
+        problem: problem.as_ref().map(problem::describe),
+    }
+}
+
+/// The image in the bundle.
+pub fn bundle_image(image: Image) -> BundleImage {
+    BundleImage { name: image.name, rootfs: image.rootfs, kernel: image.kernel }
 }
 
 /// How ledger and host differ.

@@ -3,7 +3,7 @@
 use crate::console::{Console, last_lines};
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{SetupError, blocking};
-use crate::images::{inventory, rootfs_size};
+use crate::images::{image_of, inventory, rootfs_size};
 use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem;
@@ -11,6 +11,7 @@ use crate::task::VmTask;
 use crate::vmm_log::VmmLog;
 use banger_core::error::{chain, fault};
 use banger_core::guest::{GuestConfig, GuestNetwork, WorkDisk};
+use banger_core::image::Image;
 use banger_core::plan::{StartFacts, member, plan_start, plan_stop, root_disk};
 use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::{Request, VmState};
@@ -80,15 +81,16 @@ impl VmTask {
         cancel: &CancellationToken,
         progress: &mut Progress,
     ) -> Result<(), EngineError> {
+        let image = image_of(&self.shared, &self.vm).await?;
         let driver = Arc::clone(self.shared.ports.preferred());
-        let machine = self.machine();
+        let machine = self.machine(&image);
         self.vm.vmm = Some(driver.kind());
 
         let phase = report.begin(Phase::HostSetup);
         let member = member(&self.vm, &self.shared.settings.layout);
         self.shared.network.join(&report.id, &self.vm.id, member).await?;
-        let rootfs_size = rootfs_size(&self.shared, &self.vm.image).await;
-        let mut plan = self.plan(driver.as_ref(), &machine, rootfs_size);
+        let rootfs_size = rootfs_size(&self.shared, &image).await;
+        let mut plan = self.plan(driver.as_ref(), &machine, image, rootfs_size);
         let vmm = plan.pop().expect("a start plan ends with the VMM");
         self.set_up(plan, cancel, report, progress).await?;
         report.end(phase);
@@ -198,12 +200,19 @@ impl VmTask {
     }
 
     /// What the VM's own resources are.
-    fn plan(&self, driver: &dyn Driver, machine: &Machine, rootfs_size: Bytes) -> Vec<Resource> {
+    fn plan(
+        &self,
+        driver: &dyn Driver,
+        machine: &Machine,
+        image: Image,
+        rootfs_size: Bytes,
+    ) -> Vec<Resource> {
         let launch = driver.launch(machine);
-        let mut initrd_parts = vec![self.vm.image.initrd.clone()];
+        let mut initrd_parts: Vec<PathBuf> = image.initrd.into_iter().collect();
         initrd_parts.extend(self.shared.init_archive.iter().cloned());
         let facts = StartFacts {
             bridge: self.shared.network.bridge().name.clone(),
+            rootfs: image.rootfs,
             rootfs_size,
             initrd_parts,
             config_archive: Payload(render_config_archive(&self.guest_config())),
@@ -213,14 +222,14 @@ impl VmTask {
         plan_start(&self.vm, &self.shared.settings.layout, facts)
     }
 
-    fn machine(&self) -> Machine {
+    fn machine(&self, image: &Image) -> Machine {
         let layout = &self.shared.settings.layout;
         Machine {
             vcpu: self.vm.spec.vcpu,
             memory: self.vm.spec.memory,
-            kernel: self.vm.image.kernel.clone(),
+            kernel: image.kernel.clone(),
             initrd: self.paths.initrd.clone(),
-            boot_args: self.vm.image.boot_args.clone(),
+            boot_args: image.boot_args.clone(),
             disks: vec![
                 Disk { id: "root", path: root_disk(&self.vm, layout) },
                 Disk { id: "work", path: self.paths.work_disk.clone() },

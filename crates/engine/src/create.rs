@@ -1,8 +1,8 @@
 //! Making a VM: its record and identity first, then its first boot.
 
 use crate::engine::{Answer, Gone, NewVm, name_in_log};
-use crate::error::EngineError;
-use crate::images;
+use crate::error::{EngineError, ImageError};
+use crate::images::{self, Need};
 use crate::keys::host_key;
 use crate::operation::{Finished, Reporter};
 use crate::postmortem;
@@ -79,18 +79,22 @@ async fn discard(
 fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> {
     let spec = new.spec.over_defaults(&shared.settings.defaults)?;
     let image = match &new.image {
-        Some(name) => images::image(shared, name)?,
-        None => images::default_image(shared)?,
+        Some(name) => shared.catalog.called(name)?,
+        None => images::sync_default(shared)?,
     };
-    // Under the lock no other VM can take the name or the address.
+    images::check(shared, &image, Need::All)?;
+    // Under the lock no other VM can take the name or the address, and the image stays.
     let mut vms = shared.vms();
+    if shared.catalog.get(&image.id).is_none() {
+        return Err(ImageError::Unknown { name: image.name }.into());
+    }
     let taken: Vec<Vm> = vms.values().map(|handle| handle.view().vm).collect();
     let name = choose_name(new.name.as_ref(), &taken)?;
     let id = choose_id(&taken)?;
     let ip = allocate(shared, &taken)?;
     let created_at = now();
     let vm = Vm {
-        image,
+        image: image.id,
         spec,
         identity: Identity {
             ip,
@@ -112,10 +116,10 @@ fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> 
     if let Insert::Conflict = shared.store.insert_vm(&vm)? {
         return Err(EngineError::NameTaken { name: vm.name });
     }
-    name_in_log(&vm);
-    tracing::info!(ip = %vm.identity.ip, "created");
-    let id = vm.id.clone();
+    let (id, ip) = (vm.id.clone(), vm.identity.ip);
     let handle = VmTask::spawn(shared, vm, None);
+    name_in_log(&handle.view());
+    tracing::info!(%ip, "created");
     vms.insert(id, handle.clone());
     drop(vms);
     shared.publish_host_keys();

@@ -8,12 +8,13 @@ use crate::operation::{Closer, Finished, Operation, Reporter};
 use crate::reach::SSH_PORT;
 use crate::ready::wait_ready;
 use crate::reconcile::reconcile;
+use crate::register::{self, NewImage};
 use crate::settings::{Images, Ports, Settings};
 use crate::shared::{Shared, new_op};
 use crate::store::Store;
 use crate::task::{VmHandle, Work};
 use crate::usage::{load, usage};
-use crate::view::{Counted, Load, SshAccess, SshConfig, Usage, VmView};
+use crate::view::{Counted, ImageView, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
 use crate::{create, guest_init, images};
 use banger_core::dns::Table;
@@ -72,7 +73,10 @@ impl Engine {
         let store = Store::open(&state_dir.join("state.db"))?;
         let keys = Keys::open(state_dir)?;
         let init_archive = guest_init::publish(&settings)?;
-        let shared = Arc::new(Shared::new(settings, ports, store, keys, init_archive));
+        let shared = Arc::new(Shared::new(settings, ports, store, keys, init_archive)?);
+        if let Err(error) = images::sync_default(&shared) {
+            tracing::warn!(error = fault(&error), "the default image cannot be used");
+        }
         reconcile(&shared).await?;
         Ok(Self { shared })
     }
@@ -215,9 +219,47 @@ impl Engine {
         Ok((Audit::new(&ledger, &inventory), inventory))
     }
 
-    /// All images that VMs can be created from.
-    pub fn images(&self) -> Result<Vec<Image>, EngineError> {
-        Ok(vec![images::default_image(&self.shared)?])
+    /// All images, in order of their names. Reads files.
+    pub fn images(&self) -> Vec<ImageView> {
+        images::views(&self.shared)
+    }
+
+    /// One image. Reads files.
+    pub fn image(&self, reference: &str) -> Result<ImageView, EngineError> {
+        Ok(images::view(&self.shared, self.shared.catalog.find(reference)?))
+    }
+
+    /// Makes an image of files that stay where they are.
+    pub fn register_image(&self, new: NewImage) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("image register", move |report| register::register(shared, new, report))
+    }
+
+    /// Gives an image another name.
+    pub fn rename_image(&self, reference: &str, name: ImageName) -> Result<(), EngineError> {
+        let catalog = &self.shared.catalog;
+        catalog.rename(&catalog.find(reference)?.id, name)
+    }
+
+    /// Removes an image that no VM uses. Files that are not banger's stay.
+    pub fn delete_image(&self, reference: &str) -> Result<Operation, EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let id = shared.catalog.find(reference)?.id;
+        Ok(self.operate("image delete", move |report| async move {
+            let result = blocking(move || images::delete(&shared, &id)).await;
+            Ok((report, result))
+        }))
+    }
+
+    /// What a VM boots from, as far as the records tell; the files are not looked at.
+    pub fn boots_from(&self, vm: &Vm) -> Option<Image> {
+        let catalog = &self.shared.catalog;
+        catalog.get(&vm.image)?.image(catalog.default().as_ref())
+    }
+
+    /// The runtime bundle's image. Reads files.
+    pub fn bundle_image(&self) -> Result<Image, EngineError> {
+        images::bundle_image(&self.shared)
     }
 
     /// The runtime bundle's directory, where there is one.
@@ -249,7 +291,7 @@ impl Engine {
     ) -> Result<Operation, EngineError> {
         let handle = self.shared.find(reference)?;
         Ok(self.operate(what, move |report| async move {
-            name_in_log(&handle.view().vm);
+            name_in_log(&handle.view());
             handle.ask(work, report).await
         }))
     }
@@ -263,7 +305,7 @@ impl Engine {
     ) -> Result<Operation, EngineError> {
         let handle = self.shared.find(reference)?;
         Ok(self.operate(what, move |report| async move {
-            name_in_log(&handle.view().vm);
+            name_in_log(&handle.view());
             let (mut report, result) = handle.ask(work, report).await?;
             let result = match result {
                 Ok(started) => wait_ready(&handle, options, started.changed, &mut report).await,
@@ -294,11 +336,11 @@ impl Engine {
 }
 
 /// Puts the VM into every log line of the operation under way.
-pub(crate) fn name_in_log(vm: &Vm) {
-    let span = tracing::Span::current();
+pub(crate) fn name_in_log(view: &VmView) {
+    let (span, vm) = (tracing::Span::current(), &view.vm);
     span.record("vm_id", vm.id.as_str());
     span.record("vm_name", vm.name.as_str());
-    span.record("image", vm.image.name.as_str());
+    span.record("image", view.image.as_str());
 }
 
 /// An operation's result with the reporter to give it to. `Err` means that the VM's task went away

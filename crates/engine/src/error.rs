@@ -1,5 +1,9 @@
 //! Why an operation failed.
 
+mod image;
+
+pub use image::ImageError;
+
 use crate::forward::NotBound;
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::forward::HostPort;
@@ -72,12 +76,9 @@ pub enum EngineError {
         /// How many guests it has room for.
         count: u32,
     },
-    /// There is no such image.
-    #[error("there is no image called `{name}`")]
-    UnknownImage {
-        /// The name.
-        name: VmName,
-    },
+    /// About an image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The bundle cannot be used.
     #[error("cannot use the runtime bundle")]
     Bundle(#[from] BundleError),
@@ -256,7 +257,7 @@ pub struct LeftBehind {
     pub error: HostError,
 }
 
-fn list(objects: &[String]) -> String {
+fn list(objects: &[impl std::fmt::Display]) -> String {
     let quoted: Vec<String> = objects.iter().map(|object| format!("`{object}`")).collect();
     quoted.join(", ")
 }
@@ -296,6 +297,7 @@ impl Explain for EngineError {
             Self::Reference(RefError::Unknown { .. }) => ErrorCode::VmNotFound,
             Self::Reference(RefError::Ambiguous { .. }) => ErrorCode::AmbiguousReference,
             Self::NameTaken { .. } => ErrorCode::NameTaken,
+            Self::Image(source) => source.code(),
             Self::Spec(_) | Self::Signal(_) | Self::Simulated { .. } => ErrorCode::InvalidRequest,
             Self::WrongState { .. } | Self::HalfDeleted { .. } => ErrorCode::WrongState,
             Self::Interrupted { .. } | Self::Gone | Self::ShuttingDown => ErrorCode::Interrupted,
@@ -304,7 +306,6 @@ impl Explain for EngineError {
                 ErrorCode::NotPermitted
             }
             Self::Forwarded { .. } | Self::Forward(_) => ErrorCode::NetworkConflict,
-            Self::UnknownImage { .. } => ErrorCode::ImageUnusable,
             Self::Bundle(source) => source.code(),
             Self::Build(source) => source.code(),
             Self::Setup { source, .. }
@@ -342,6 +343,7 @@ impl Explain for EngineError {
             Self::Reference(RefError::Ambiguous { .. }) => {
                 vec!["give more of the name, or the whole id".to_owned()]
             }
+            Self::Image(source) => source.hints(),
             Self::Spec(SpecError::Shrink { .. }) => {
                 vec!["disks only grow: give a larger size, or make a new VM".to_owned()]
             }
@@ -358,7 +360,6 @@ impl Explain for EngineError {
                 format!("`banger vm forward {name} --remove {}` frees it", from.argument()),
             ],
             Self::Forward(_) => vec!["choose another port of the host, as in `8081:80`".to_owned()],
-            Self::UnknownImage { .. } => vec!["`banger image list` shows all images".to_owned()],
             Self::Bundle(source) => source.hints(),
             Self::Build(source) => source.hints(),
             Self::HalfDeleted { name, .. } => {

@@ -10,6 +10,7 @@
 //! `store` alone.
 
 mod boot;
+mod catalog;
 mod console;
 mod create;
 mod engine;
@@ -29,6 +30,7 @@ mod proxy;
 mod reach;
 mod ready;
 mod reconcile;
+mod register;
 mod settings;
 mod shared;
 pub mod sim;
@@ -41,11 +43,12 @@ mod vmm_log;
 mod why;
 
 pub use engine::{Engine, NewVm, StartOptions};
-pub use error::{EngineError, LeftBehind, OperationError};
+pub use error::{EngineError, ImageError, LeftBehind, OperationError};
 pub use forward::{ForwardState, ForwardView, NotBound};
 pub use measure::Measures;
 pub use operation::{Operation, Outcome, Phase, Progress};
 pub use reach::{Reach, TcpReach};
+pub use register::NewImage;
 pub use settings::{Images, Ports, Settings};
-pub use view::{Counted, LastEnd, Load, SshAccess, SshConfig, Usage, VmView};
+pub use view::{Counted, ImageView, LastEnd, Load, SshAccess, SshConfig, Usage, VmView};
 pub use why::{Finding, LogEnd, LogLine, Why};

@@ -26,6 +26,8 @@ pub enum Phase {
     Shutdown,
     /// Host objects are removed.
     TearDown,
+    /// The digest of a root file system is taken.
+    Digest,
     /// A step of a bundle build, in its own words.
     Build(String),
 }
@@ -52,7 +54,7 @@ impl Phase {
             Self::Ssh => Some("ssh"),
             Self::Shutdown => Some("shutdown"),
             Self::TearDown => Some("tear_down"),
-            Self::Build(_) => None,
+            Self::Digest | Self::Build(_) => None,
         }
     }
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Phase {
             Self::Ssh => "wait for ssh",
             Self::Shutdown => "shut the guest down",
             Self::TearDown => "clean up",
+            Self::Digest => "read the root file system",
             Self::Build(step) => step,
         })
     }

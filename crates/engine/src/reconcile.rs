@@ -228,7 +228,8 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
                 processes: Arc::clone(&shared.ports.processes),
             };
             let span = tracing::info_span!(
-                "watch", vm_id = %vm.id, vm_name = %vm.name, image = %vm.image.name
+                "watch", vm_id = %vm.id, vm_name = %vm.name,
+                image = %shared.catalog.name_of(&vm.image)
             );
             Some((span.in_scope(|| Monitor::start(subject, exited)), pid))
         }

@@ -37,7 +37,7 @@ pub struct Settings {
 pub enum Images {
     /// The runtime bundle in this directory has the `default` image.
     Bundle(PathBuf),
-    /// Every image exists, and none of its files does: for the simulator.
+    /// The `default` image has a record, and none of its files exists: for the simulator.
     Simulated,
 }
 

@@ -1,5 +1,6 @@
 //! What all operations of an engine share.
 
+use crate::catalog::Catalog;
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::forward::Forwards;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) ports: Ports,
     pub(crate) store: Arc<Store>,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) executor: Executor,
     pub(crate) network: Network,
     pub(crate) names: Names,
@@ -55,8 +57,9 @@ impl Shared {
         store: Store,
         keys: Keys,
         init_archive: Vec<PathBuf>,
-    ) -> Self {
+    ) -> Result<Self, EngineError> {
         let store = Arc::new(store);
+        let catalog = Arc::new(Catalog::open(Arc::clone(&store))?);
         let measures = Measures::default();
         let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host), measures.clone());
         let network =
@@ -64,10 +67,11 @@ impl Shared {
         let names = Names::new(settings.bridge.subnet);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let forwards = Arc::new(Forwards::new(tasks.clone(), closing.clone()));
-        Self {
+        Ok(Self {
             settings,
             ports,
             store,
+            catalog,
             executor,
             network,
             names,
@@ -80,7 +84,7 @@ impl Shared {
             vms: Mutex::new(BTreeMap::new()),
             counted: Mutex::new(None),
             publishing: Mutex::new(()),
-        }
+        })
     }
 
     /// The VMs that exist. A panic under the lock leaves the map whole: each change is one call.
@@ -104,7 +108,7 @@ impl Shared {
         let vms = self.vms();
         let names: Vec<(&VmId, VmName)> =
             vms.iter().map(|(id, handle)| (id, handle.view().vm.name)).collect();
-        let id = resolve(reference, names.iter().map(|(id, name)| (*id, name)))?;
+        let id = resolve("VM", reference, names.iter().map(|(id, name)| (*id, name)))?;
         Ok(vms.get(id).expect("the id was taken from the map").clone())
     }
 

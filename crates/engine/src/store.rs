@@ -1,11 +1,12 @@
-//! The records: VMs and the ledger, in one SQLite file. All SQL is here.
+//! The records: VMs, images and the ledger, in one SQLite file. All SQL is here.
 //!
 //! The file is in WAL mode with `synchronous = NORMAL`: a commit survives a killed daemon; a power
 //! cut can lose the last commits, but it also takes every kernel object with it, and files that
 //! were made since are found by the inventory.
 
 use crate::error::EngineError;
-use banger_core::id::{OpId, VmId};
+use banger_core::id::{ImageId, OpId, VmId};
+use banger_core::image::ImageRecord;
 use banger_core::resource::{Resource, ResourceKey};
 use banger_core::vm::Vm;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -35,6 +36,50 @@ const MIGRATIONS: &[&str] = &[
     "
     UPDATE ledger SET key = 'instance/firewall' WHERE key = 'instance/nat_table';
 ",
+    // Until now each VM had a copy of its image. Of the images with one name the newest keeps it: it
+    // is the bundle's. Another bundle's has its id behind it, for its VMs go on with their files.
+    "
+    CREATE TABLE image (
+        id     TEXT PRIMARY KEY,
+        name   TEXT NOT NULL UNIQUE,
+        record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TEMP TABLE copied AS
+        SELECT json_extract(record, '$.image') AS image,
+               json_extract(record, '$.image.name') AS name,
+               max(json_extract(record, '$.created_at')) AS made,
+               '' AS id
+        FROM vm GROUP BY 1;
+    UPDATE copied SET id =
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1) ||
+        substr('0123456789abcdefghjkmnpqrstvwxyz', 1 + (random() & 31), 1);
+    CREATE TEMP TABLE ranked AS
+        SELECT *, row_number() OVER (PARTITION BY name ORDER BY made DESC, id) AS nth,
+                  row_number() OVER (ORDER BY made DESC, id) AS nth_of_all
+        FROM copied;
+    INSERT INTO image (id, name, record)
+        SELECT id, called, json_object(
+            'id', id, 'name', called, 'kind', 'unmanaged',
+            'origin', CASE nth_of_all WHEN 1 THEN 'bundle' ELSE 'registered' END,
+            'boot', json_object('kernel', json_extract(image, '$.kernel'),
+                                'initrd', json_extract(image, '$.initrd')),
+            'rootfs', json_extract(image, '$.rootfs'),
+            'boot_args', json(coalesce(json_extract(image, '$.boot_args'), '[]')),
+            'created_at', made)
+        FROM (SELECT *, CASE nth WHEN 1 THEN name
+                        ELSE rtrim(substr(name, 1, 54), '-') || '-' || id END AS called
+              FROM ranked);
+    UPDATE vm SET record = json_set(record, '$.image',
+        (SELECT id FROM copied WHERE image = json_extract(vm.record, '$.image')));
+    DROP TABLE ranked;
+    DROP TABLE copied;
+",
 ];
 
 /// The open records.
@@ -43,12 +88,12 @@ pub(crate) struct Store {
     connection: Mutex<Connection>,
 }
 
-/// Why a new VM has no record.
+/// What came of writing a record.
 #[derive(Debug)]
 pub(crate) enum Insert {
     /// It has one now.
     Done,
-    /// Its name or its address is another VM's.
+    /// Its name or its address is another's.
     Conflict,
 }
 
@@ -63,6 +108,16 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, EngineError> {
     serde_json::from_str(text)
         .map_err(|source| EngineError::Damaged { what: what.to_owned(), source })
+}
+
+fn unless_conflict(written: rusqlite::Result<usize>) -> Result<Insert, EngineError> {
+    match written {
+        Ok(_) => Ok(Insert::Done),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Ok(Insert::Conflict)
+        }
+        Err(error) => Err(failed("write")(error)),
+    }
 }
 
 impl Store {
@@ -95,18 +150,7 @@ impl Store {
 
     /// All VMs, in order of their names.
     pub(crate) fn load_vms(&self) -> Result<Vec<Vm>, EngineError> {
-        let read = failed("read");
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare("SELECT id, record FROM vm ORDER BY name").map_err(&read)?;
-        let rows = statement
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-            .map_err(&read)?;
-        rows.map(|row| {
-            let (id, record) = row.map_err(&read)?;
-            from_json(&format!("vm/{id}"), &record)
-        })
-        .collect()
+        self.load("vm", "SELECT id, record FROM vm ORDER BY name")
     }
 
     /// Writes the record of a new VM.
@@ -115,13 +159,48 @@ impl Store {
             "INSERT INTO vm (id, name, ip, record) VALUES (?1, ?2, ?3, ?4)",
             params![vm.id.as_str(), vm.name.as_str(), vm.identity.ip.to_string(), to_json(vm)],
         );
-        match inserted {
-            Ok(_) => Ok(Insert::Done),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                Ok(Insert::Conflict)
-            }
-            Err(error) => Err(failed("write")(error)),
-        }
+        unless_conflict(inserted)
+    }
+
+    /// All images, in order of their names.
+    pub(crate) fn load_images(&self) -> Result<Vec<ImageRecord>, EngineError> {
+        self.load("image", "SELECT id, record FROM image ORDER BY name")
+    }
+
+    /// Writes an image's record, in place of the one that it has, if it has one.
+    pub(crate) fn save_image(&self, image: &ImageRecord) -> Result<Insert, EngineError> {
+        let written = self.lock().execute(
+            "INSERT INTO image (id, name, record) VALUES (?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET name = ?2, record = ?3",
+            params![image.id.as_str(), image.name.as_str(), to_json(image)],
+        );
+        unless_conflict(written)
+    }
+
+    /// Removes an image's record.
+    pub(crate) fn remove_image(&self, image: &ImageId) -> Result<(), EngineError> {
+        self.lock()
+            .execute("DELETE FROM image WHERE id = ?1", params![image.as_str()])
+            .map_err(failed("write"))?;
+        Ok(())
+    }
+
+    fn load<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Vec<T>, EngineError> {
+        let read = failed("read");
+        let connection = self.lock();
+        let mut statement = connection.prepare(sql).map_err(&read)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(&read)?;
+        rows.map(|row| {
+            let (id, record) = row.map_err(&read)?;
+            from_json(&format!("{what}/{id}"), &record)
+        })
+        .collect()
     }
 
     /// Writes the record of a VM that has one.
@@ -245,7 +324,9 @@ fn migrate(connection: &mut Connection) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_core::image::{ImageKind, ImageOrigin};
     use banger_core::resource::Role;
+    use banger_core::vm::UnixMillis;
     use std::os::unix::fs::PermissionsExt;
 
     fn store() -> Store {
@@ -273,7 +354,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         let error = Store::prepare(connection).unwrap_err();
-        assert_eq!(error.to_string(), "the records have version 99, and this banger knows up to 2");
+        assert_eq!(error.to_string(), "the records have version 99, and this banger knows up to 3");
     }
 
     #[test]
@@ -295,6 +376,69 @@ mod tests {
         assert_eq!(store.enter(&OpId::from_entropy(1), &found).unwrap(), []);
         store.strike(&[ResourceKey::FIREWALL]).unwrap();
         assert_eq!(store.ledger().unwrap(), []);
+    }
+
+    /// The record of a VM of a banger whose VMs had copies of their images, as far as it matters.
+    fn old_vm(name: &str, kernel: &str, made: i64) -> String {
+        format!(
+            r#"{{"name":"{name}","image":{{"name":"default","kernel":"{kernel}","initrd":"/b/initrd",
+                "rootfs":"/b/rootfs","boot_args":["quiet"]}},"created_at":{made},"nat":true}}"#
+        )
+    }
+
+    #[test]
+    fn the_images_of_an_older_banger_become_records_that_its_vms_refer_to() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.execute_batch(MIGRATIONS[1]).unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        for (name, kernel, made) in [("a", "/old/k", 1), ("b", "/new/k", 2), ("c", "/new/k", 3)] {
+            connection
+                .execute(
+                    "INSERT INTO vm (id, name, ip, record) VALUES (?1, ?1, ?1, ?2)",
+                    params![name, old_vm(name, kernel, made)],
+                )
+                .unwrap();
+        }
+        let store = Store::prepare(connection).unwrap();
+        let images = store.load_images().unwrap();
+        let [newest, older] = images.as_slice() else { panic!("two of them: {images:?}") };
+        let kernel = |image: &ImageRecord| image.boot.clone().unwrap().kernel;
+        assert_eq!(newest.name.as_str(), "default");
+        assert_eq!(older.name.as_str(), format!("default-{}", older.id));
+        assert_eq!((kernel(newest), kernel(older)), ("/new/k".into(), "/old/k".into()));
+        assert_eq!(newest.origin, ImageOrigin::Bundle);
+        assert_eq!(older.origin, ImageOrigin::Registered);
+        assert_eq!(newest.boot_args, ["quiet"]);
+        let vms: Vec<serde_json::Value> = store.load("vm", "SELECT id, record FROM vm").unwrap();
+        let refers = |vm: &serde_json::Value| vm["image"].as_str().unwrap().to_owned();
+        assert_eq!(
+            vms.iter().map(refers).collect::<Vec<_>>(),
+            [&older.id, &newest.id, &newest.id].map(ToString::to_string)
+        );
+        assert_eq!(vms[0]["nat"], serde_json::Value::Bool(true));
+    }
+
+    #[test]
+    fn an_images_name_is_its_own() {
+        let store = store();
+        let image = |n, name: &str| ImageRecord {
+            id: ImageId::from_entropy(n),
+            name: name.parse().unwrap(),
+            kind: ImageKind::Unmanaged,
+            origin: ImageOrigin::Registered,
+            boot: None,
+            rootfs: "/r".into(),
+            boot_args: Vec::new(),
+            size: None,
+            digest: None,
+            created_at: UnixMillis(0),
+        };
+        let saved = |image| matches!(store.save_image(&image).unwrap(), Insert::Done);
+        assert!(saved(image(1, "one")) && saved(image(2, "two")) && saved(image(1, "three")));
+        assert!(!saved(image(1, "two")));
+        store.remove_image(&ImageId::from_entropy(2)).unwrap();
+        assert_eq!(store.load_images().unwrap(), [image(1, "three")]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! see the VM through a watch channel and change it only by commands. Between commands the state
 //! is settled: never `starting` or `stopping`.
 
+use crate::catalog::Catalog;
 use crate::engine::{Answer, Gone};
 use crate::error::EngineError;
 use crate::forward::Forwards;
@@ -67,6 +68,7 @@ pub(crate) struct VmHandle {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<VmView>,
     forwards: Arc<Forwards>,
+    catalog: Arc<Catalog>,
     /// Ends the operation under way, where it can be ended.
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -75,8 +77,9 @@ impl VmHandle {
     /// The VM as it is now.
     pub(crate) fn view(&self) -> VmView {
         let view = self.view.borrow().clone();
-        // They change also when nothing is done to the VM.
-        VmView { forwards: self.forwards.of(&view.vm), ..view }
+        // These change also when nothing is done to the VM.
+        let (forwards, image) = (self.forwards.of(&view.vm), self.catalog.name_of(&view.vm.image));
+        VmView { forwards, image, ..view }
     }
 
     /// Follows the VM.
@@ -140,6 +143,7 @@ impl VmTask {
         shared.forwards.follow(&vm);
         let first = VmView {
             vm: vm.clone(),
+            image: shared.catalog.name_of(&vm.image),
             readiness,
             pid,
             last_end: None,
@@ -163,7 +167,8 @@ impl VmTask {
             cancel: Arc::clone(&cancel),
         };
         shared.tasks.spawn(task.run(receiver));
-        VmHandle { commands, view, forwards: Arc::clone(&shared.forwards), cancel }
+        let (forwards, catalog) = (Arc::clone(&shared.forwards), Arc::clone(&shared.catalog));
+        VmHandle { commands, view, forwards, catalog, cancel }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -195,7 +200,7 @@ impl VmTask {
         let is_delete = matches!(work, Work::Delete);
         let span = tracing::info_span!(
             "work", op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
-            image = %self.vm.image.name
+            image = %self.shared.catalog.name_of(&self.vm.image)
         );
         let result = self.perform(work, &mut report).instrument(span).await;
         self.settle_after(&result, &report);
@@ -364,6 +369,7 @@ impl VmTask {
     pub(crate) fn current(&self) -> VmView {
         VmView {
             vm: self.vm.clone(),
+            image: self.shared.catalog.name_of(&self.vm.image),
             readiness: self.readiness,
             pid: self.pid,
             last_end: self.last_end,

@@ -1,10 +1,13 @@
 //! What the engine shows of a VM.
 
+use crate::error::EngineError;
 use crate::forward::ForwardView;
+use banger_core::image::{Image, ImageRecord};
 use banger_core::names::VmPaths;
 use banger_core::state::Readiness;
 use banger_core::unit::Bytes;
 use banger_core::vm::Vm;
+use banger_core::vm_name::{ImageName, VmName};
 use banger_host::ProcessView;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct VmView {
     /// The record.
     pub vm: Vm,
+    /// What its image is called.
+    pub image: ImageName,
     /// How far it has come.
     pub readiness: Readiness,
     /// The VMM's process while it runs.
@@ -25,6 +30,19 @@ pub struct VmView {
     pub forwards: Vec<ForwardView>,
     /// Where its files are.
     pub paths: VmPaths,
+}
+
+/// An image's record with what is true only now.
+#[derive(Debug)]
+pub struct ImageView {
+    /// The record.
+    pub record: ImageRecord,
+    /// What a VM boots from; absent where it needs the default image's kernel and there is none.
+    pub image: Option<Image>,
+    /// Why no VM can boot from it, if none can.
+    pub problem: Option<EngineError>,
+    /// The VMs that were created from it, in order of their names.
+    pub users: Vec<VmName>,
 }
 
 /// How a VM came to its end.

@@ -2,6 +2,7 @@
 
 use crate::kernel::{self, KernelError};
 use banger_core::error::{ErrorCode, Explain};
+use banger_core::image::Image;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,27 @@ const OTHERS: [(usize, &[u8], &str); 11] = [
     (0x200, b"EFI PART", PARTITIONED),
     (0x1fe, &[0x55, 0xaa], PARTITIONED),
 ];
+
+/// Checks every file of an image.
+///
+/// # Errors
+///
+/// For the first of kernel, initrd and root file system that is missing, unreadable or something
+/// else.
+pub fn check_image(image: &Image) -> Result<(), ArtifactError> {
+    check_boot_files(image)?;
+    check_rootfs(&image.rootfs)
+}
+
+/// Checks the files of an image that every start needs: kernel and initrd.
+///
+/// # Errors
+///
+/// For the first that is missing, unreadable or something else.
+pub fn check_boot_files(image: &Image) -> Result<(), ArtifactError> {
+    check_kernel(&image.kernel)?;
+    image.initrd.as_deref().map_or(Ok(()), check_initrd)
+}
 
 /// Checks that the file is an uncompressed kernel, by its first bytes.
 ///

@@ -14,6 +14,16 @@ pub(crate) fn reference(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A reference to an image.
+pub(crate) fn image_reference(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(
+            "a reference is an image's name, its id, or a unique beginning of one".to_owned()
+        );
+    }
+    Ok(text.to_owned())
+}
+
 pub(crate) fn vcpu(text: &str) -> Result<VcpuCount, String> {
     let Ok(count) = text.parse::<i64>() else {
         return Err(format!("`{text}` is not a number of processors"));

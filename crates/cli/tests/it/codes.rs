@@ -65,10 +65,22 @@ fn of_request(code: ErrorCode) -> Option<Example> {
 /// Errors about the host and what banger puts on it.
 fn of_host(code: ErrorCode) -> Option<Example> {
     Some(match code {
-        ErrorCode::ImageUnusable => (
+        ErrorCode::ImageNotFound => (
             "there is no image called `debian`",
             &[],
             &["`banger image list` shows all images"],
+            None,
+        ),
+        ErrorCode::ImageInUse => (
+            "the image `dev` is in use by `heron`, `otter`",
+            &[],
+            &["delete those VMs first: `banger vm delete heron otter`"],
+            None,
+        ),
+        ErrorCode::ImageUnusable => (
+            "cannot use the image `dev`",
+            &["the root file system `/images/dev.ext4` does not exist"],
+            &["check the path"],
             None,
         ),
         ErrorCode::BundleUnusable => (
@@ -237,9 +249,18 @@ fn errors_of_requests_and_vms_say_what_why_and_what_to_do() {
 #[test]
 fn errors_of_the_host_say_what_why_and_what_to_do() {
     insta::assert_snapshot!(transcripts(of_host), @r"
-    image_unusable
+    image_not_found
     error: there is no image called `debian`
     hint: `banger image list` shows all images
+
+    image_in_use
+    error: the image `dev` is in use by `heron`, `otter`
+    hint: delete those VMs first: `banger vm delete heron otter`
+
+    image_unusable
+    error: cannot use the image `dev`
+    caused by: the root file system `/images/dev.ext4` does not exist
+    hint: check the path
 
     bundle_unusable
     error: cannot use the runtime bundle

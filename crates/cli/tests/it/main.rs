@@ -12,6 +12,7 @@ mod fake;
 mod forward;
 mod host_socket;
 mod host_ssh_config;
+mod images;
 mod lifecycle;
 mod ports;
 mod program;

@@ -87,7 +87,8 @@ impl Survey for HostSurvey {
 /// The files that a VM of this image cannot start without, and that are not there. A root disk that
 /// shares or copies the image's blocks no longer needs the image.
 fn lost(image: &Image, overlay: OverlayMethod) -> Vec<(&'static str, PathBuf)> {
-    let mut files = vec![("kernel", &image.kernel), ("initrd", &image.initrd)];
+    let mut files = vec![("kernel", &image.kernel)];
+    files.extend(image.initrd.as_ref().map(|initrd| ("initrd", initrd)));
     if overlay == OverlayMethod::DmSnapshot {
         files.push(("root file system", &image.rootfs));
     }
@@ -152,7 +153,7 @@ mod tests {
         let image = Image {
             name: "default".parse().unwrap(),
             kernel,
-            initrd: "/no/such/initrd".into(),
+            initrd: Some("/no/such/initrd".into()),
             rootfs: "/no/such/rootfs".into(),
             boot_args: Vec::new(),
         };

@@ -21,7 +21,7 @@ pub(crate) fn complete() -> Facts {
     let image = banger_core::image::Image {
         name: "default".parse().unwrap(),
         kernel: "/s/bundle/vmlinux".into(),
-        initrd: "/s/bundle/initrd".into(),
+        initrd: Some("/s/bundle/initrd".into()),
         rootfs: "/s/bundle/rootfs.ext4".into(),
         boot_args: Vec::new(),
     };

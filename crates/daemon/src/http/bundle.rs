@@ -1,4 +1,4 @@
-//! Routes about images and the runtime bundle.
+//! Routes about the runtime bundle.
 
 use super::events;
 use crate::problem::{self, Problem};
@@ -7,19 +7,9 @@ use crate::view;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use banger_api::{BundleStatus, ErrorBody, Event, ImageList};
+use banger_api::{BundleStatus, ErrorBody, Event};
 use banger_core::image::Image;
 use banger_engine::EngineError;
-
-/// All images
-#[utoipa::path(get, path = "/v1/images", operation_id = "list_images", responses(
-    (status = 200, description = "The images", body = ImageList),
-    (status = "default", description = "An error", body = ErrorBody),
-))]
-pub(super) async fn images(State(state): State<AppState>) -> Result<Json<ImageList>, Problem> {
-    let images = read_images(&state).await??;
-    Ok(Json(ImageList { images: images.into_iter().map(view::image).collect() }))
-}
 
 /// The runtime bundle, and why it cannot be used if it cannot
 #[utoipa::path(get, path = "/v1/bundle", operation_id = "bundle", responses(
@@ -33,8 +23,8 @@ pub(super) async fn status(State(state): State<AppState>) -> Result<Json<BundleS
 /// The bundle, and why it cannot be used if it cannot.
 pub(super) async fn read_status(state: &AppState) -> Result<BundleStatus, Problem> {
     let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
-    let (problem, image) = match read_images(state).await? {
-        Ok(images) => (None, images.into_iter().next().map(view::image)),
+    let (problem, image) = match read_image(state).await? {
+        Ok(image) => (None, Some(view::bundle_image(image))),
         Err(error) => (Some(problem::describe(&error)), None),
     };
     Ok(BundleStatus { dir, problem, image })
@@ -49,9 +39,9 @@ pub(super) async fn build(State(state): State<AppState>) -> Response {
     events::answer(state.engine.build_bundle()).await
 }
 
-/// Reads the images' descriptions, which are files.
-async fn read_images(state: &AppState) -> Result<Result<Vec<Image>, EngineError>, Problem> {
+/// Reads the image's description, which is in files.
+async fn read_image(state: &AppState) -> Result<Result<Image, EngineError>, Problem> {
     let engine = state.engine.clone();
-    let read = tokio::task::spawn_blocking(move || engine.images()).await;
+    let read = tokio::task::spawn_blocking(move || engine.bundle_image()).await;
     read.map_err(|error| problem::internal(&error))
 }

@@ -8,7 +8,6 @@ use crate::state::AppState;
 use axum::Json;
 use axum::extract::State;
 use banger_api::{DoctorQuery, DoctorReport, ErrorBody};
-use banger_core::error::ErrorCode;
 use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
 use banger_engine::VmView;
@@ -55,7 +54,7 @@ pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Pr
         memory: vm.spec.memory,
         overlay: vm.overlay,
         disks: if is_new { Disks::New } else { Disks::Kept },
-        image: Some(vm.image),
+        image: state.engine.boots_from(&vm),
     };
     let state = state.clone();
     let facts = blocking(move || state.about.survey.facts(demand, Depth::Quick)).await?;
@@ -64,13 +63,9 @@ pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Pr
 
 fn with_bundle(state: &AppState, facts: Facts) -> Facts {
     let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
-    let images = state.engine.images().map_err(|error| problem::describe(&error));
     let bundle = BundleFacts {
         has_manifest: dir.join(MANIFEST_FILE).exists(),
-        image: images.and_then(|images| {
-            let none = || ErrorBody::plain(ErrorCode::BundleUnusable, "the bundle has no image");
-            images.into_iter().next().ok_or_else(none)
-        }),
+        image: state.engine.bundle_image().map_err(|error| problem::describe(&error)),
         dir,
     };
     Facts { bundle: Some(bundle), ..facts }

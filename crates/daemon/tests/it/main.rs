@@ -7,6 +7,7 @@ mod client;
 mod dns;
 mod errors;
 mod fake_resolved;
+mod images;
 mod lifecycle;
 mod logs;
 mod metrics;

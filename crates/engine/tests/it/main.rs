@@ -4,6 +4,7 @@
 mod crash;
 mod faults;
 mod forward;
+mod images;
 mod lifecycle;
 mod names;
 mod world;

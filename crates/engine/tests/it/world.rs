@@ -26,6 +26,7 @@ pub(crate) struct World {
     dir: TempDir,
     pub(crate) overlay: OverlayMethod,
     pub(crate) subnet: &'static str,
+    pub(crate) images: Images,
     pub(crate) host: Arc<SimHost>,
     pub(crate) engine: Engine,
 }
@@ -51,7 +52,7 @@ fn open_host(dir: &Path) -> Arc<SimHost> {
     Arc::new(host)
 }
 
-fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
+fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str, images: &Images) -> Settings {
     Settings {
         layout: layout(dir),
         defaults: VmSpec::builtin_defaults(),
@@ -64,8 +65,8 @@ fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str) -> Settings {
         overlay,
         nameservers: Vec::new(),
         search: Vec::new(),
-        images: Images::Simulated,
-        guest_init: "/sim/banger-init".into(),
+        images: images.clone(),
+        guest_init: dir.join("banger-init"),
     }
 }
 
@@ -76,13 +77,23 @@ impl World {
     }
 
     pub(crate) async fn with(overlay: OverlayMethod, subnet: &'static str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), overlay, subnet, Images::Simulated).await
+    }
+
+    /// With images from somewhere.
+    pub(crate) async fn over(
+        dir: TempDir,
+        overlay: OverlayMethod,
+        subnet: &'static str,
+        images: Images,
+    ) -> Self {
         std::fs::create_dir_all(dir.path().join("s")).unwrap();
         std::fs::create_dir_all(dir.path().join("r")).unwrap();
         let host = open_host(dir.path());
         let ports = sim_ports(Arc::clone(&host));
-        let engine = Engine::open(settings(dir.path(), overlay, subnet), ports).await.unwrap();
-        Self { dir, overlay, subnet, host, engine }
+        let settings = settings(dir.path(), overlay, subnet, &images);
+        let engine = Engine::open(settings, ports).await.unwrap();
+        Self { dir, overlay, subnet, images, host, engine }
     }
 
     /// Ends the daemon and starts a new one. The host stays as it is.
@@ -90,7 +101,7 @@ impl World {
     /// After a crash the new one finds the records as they were when the host crashed: whatever the
     /// old one went on to write is thrown away, since a killed daemon writes no more.
     pub(crate) async fn restart(self) -> Self {
-        let Self { dir, overlay, subnet, host, engine } = self;
+        let Self { dir, overlay, subnet, images, host, engine } = self;
         engine.shutdown().await;
         let crashed = host.is_crashed();
         drop((engine, host));
@@ -105,8 +116,14 @@ impl World {
         }
         let host = open_host(dir.path());
         let ports = sim_ports(Arc::clone(&host));
-        let engine = Engine::open(settings(dir.path(), overlay, subnet), ports).await.unwrap();
-        Self { dir, overlay, subnet, host, engine }
+        let settings = settings(dir.path(), overlay, subnet, &images);
+        let engine = Engine::open(settings, ports).await.unwrap();
+        Self { dir, overlay, subnet, images, host, engine }
+    }
+
+    /// The directory that all of it is in.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn faults(&self, faults: &str) {

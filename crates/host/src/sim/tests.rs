@@ -8,7 +8,7 @@ mod refusals;
 
 use super::*;
 use banger_core::guest::HostKey;
-use banger_core::image::Image;
+use banger_core::id::ImageId;
 use banger_core::net::MacAddr;
 use banger_core::plan::{BridgeSpec, NetworkPlan, StartFacts, plan_network, plan_start};
 use banger_core::resource::{HostAccess, Member, Payload};
@@ -73,6 +73,7 @@ impl Lab {
 
     fn plan_over(&self, number: u64, overlay: OverlayMethod) -> Vec<Resource> {
         let facts = StartFacts {
+            rootfs: "/image/rootfs.ext4".into(),
             rootfs_size: Bytes(4 << 30),
             bridge: if_name("banger0"),
             initrd_parts: vec!["/image/initrd".into()],
@@ -128,13 +129,7 @@ fn vm(number: u64, overlay: OverlayMethod) -> Vm {
     Vm {
         id: vm_id(number),
         name: "otter".parse().unwrap(),
-        image: Image {
-            name: "default".parse().unwrap(),
-            kernel: "/image/vmlinux".into(),
-            initrd: "/image/initrd".into(),
-            rootfs: "/image/rootfs.ext4".into(),
-            boot_args: Vec::new(),
-        },
+        image: ImageId::from_entropy(99),
         spec: VmSpec::builtin_defaults(),
         identity: Identity {
             ip,

@@ -68,7 +68,7 @@ impl Bundle {
         Image {
             name: manifest.name.clone(),
             kernel: manifest.kernel.under(&self.dir),
-            initrd: manifest.initrd.under(&self.dir),
+            initrd: Some(manifest.initrd.under(&self.dir)),
             rootfs: manifest.rootfs.under(&self.dir),
             boot_args: manifest.boot_args.clone(),
         }
@@ -81,10 +81,7 @@ impl Bundle {
 
     fn check(&self) -> Result<(), BundleError> {
         let artifact = |source| BundleError::Artifact { dir: self.dir.clone(), source };
-        let image = self.image();
-        artifact::check_kernel(&image.kernel).map_err(artifact)?;
-        artifact::check_initrd(&image.initrd).map_err(artifact)?;
-        artifact::check_rootfs(&image.rootfs).map_err(artifact)?;
+        artifact::check_image(&self.image()).map_err(artifact)?;
         if let Some(modules) = self.modules()
             && !modules.is_dir()
         {

@@ -2,19 +2,31 @@
 
 use crate::stage::{Site, until};
 use rustix::process::Signal;
+use std::path::Path;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn a_command_has_a_vm_of_its_own_and_leaves_nothing() {
+fn a_command_has_a_vm_of_a_registered_image_for_itself_and_leaves_nothing() {
     let site = Site::new();
-    let ran = site.boot(&["vm", "run", "--rm", "--", "uname -a; exit 7"]);
+    let default = site.banger(&["--json", "image", "show", "default"]);
+    let rootfs = default.json()[0]["image"]["rootfs"].as_str().unwrap().to_owned();
+    let files = ["--rootfs", &rootfs, "--boot-arg", "otter=registered"];
+    let register = site.call(&[&["image", "register", "--name", "dev"], &files[..]].concat());
+    assert_eq!(register.start().within(PATIENCE).ok(), "dev: registered\n");
+
+    let line = "uname -a; cat /proc/cmdline; exit 7";
+    let ran = site.boot(&["vm", "run", "--rm", "--image", "dev", "--", line]);
     ran.code(7);
     let lines: Vec<&str> = ran.stdout().lines().collect();
-    assert_eq!(lines.len(), 1, "standard output is the command's alone:\n{ran}");
+    assert_eq!(lines.len(), 2, "standard output is the command's alone:\n{ran}");
     assert!(lines[0].starts_with("Linux ") && lines[0].ends_with(" GNU/Linux"), "{ran}");
     assert!(!lines[0].contains(&host_release()), "the host's kernel answered:\n{ran}");
+    assert!(lines[1].ends_with(" otter=registered"), "the image's words come last:\n{ran}");
+
+    assert_eq!(site.banger(&["image", "delete", "dev"]).ok(), "dev: deleted\n");
+    assert!(Path::new(&rootfs).exists(), "a registered file stays");
     site.finish();
 }
 

@@ -1,0 +1,80 @@
+//! The verbs of `banger image`.
+
+use super::value;
+use banger_api::RegisterImage;
+use banger_core::vm_name::ImageName;
+use clap::{Args, Subcommand};
+use std::io;
+use std::path::PathBuf;
+
+const REGISTER_EXAMPLES: &str = "\
+Examples:
+  banger image register --name dev --rootfs dev.ext4
+  banger image register --name own --rootfs own.ext4 --kernel vmlinux --initrd modules.cpio";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// List the images
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show everything about images
+    Show(ImageRefsArgs),
+    /// Make an image of files that stay where they are
+    #[command(after_help = REGISTER_EXAMPLES)]
+    Register(RegisterArgs),
+    /// Give an image another name
+    Rename(RenameArgs),
+    /// Remove images that no VM uses; registered files stay
+    #[command(visible_alias = "rm")]
+    Delete(ImageRefsArgs),
+}
+
+/// One image or several.
+#[derive(Debug, Args)]
+pub(crate) struct ImageRefsArgs {
+    /// Names or ids, or unique beginnings of them
+    #[arg(value_name = "IMAGE", required = true, value_parser = value::image_reference)]
+    pub(crate) refs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArgs {
+    /// Its name
+    #[arg(long)]
+    pub(crate) name: ImageName,
+    /// Its root file system: ext4 without a partition table
+    #[arg(long, value_name = "FILE")]
+    rootfs: PathBuf,
+    /// Its kernel, an ELF vmlinux [default: the default image's]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The archive of the kernel's modules, where it needs any
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// A word for the kernel's command line; can be given several times
+    #[arg(long = "boot-arg", value_name = "WORD", allow_hyphen_values = true)]
+    boot_args: Vec<String>,
+}
+
+impl RegisterArgs {
+    /// The request. The daemon may be in another directory, so paths are made absolute.
+    pub(crate) fn request(&self) -> io::Result<RegisterImage> {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        Ok(RegisterImage {
+            name: self.name.clone(),
+            rootfs: std::path::absolute(&self.rootfs)?,
+            kernel: absolute(&self.kernel)?,
+            initrd: absolute(&self.initrd)?,
+            boot_args: self.boot_args.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// The image: its name or id, or a unique beginning of one
+    #[arg(value_name = "IMAGE", value_parser = value::image_reference)]
+    pub(crate) image: String,
+    /// The name that it gets
+    pub(crate) name: ImageName,
+}

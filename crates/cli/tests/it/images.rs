@@ -1,0 +1,118 @@
+//! `banger image`.
+
+use crate::fake::{Answer, Fake, accepted, done, failed};
+use crate::transcript::{against, banger};
+use hyper::Method;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+fn image(name: &str, problem: &Value) -> Value {
+    json!({
+        "id": "0f5k2m9q", "name": name, "kind": "unmanaged", "origin": "registered",
+        "rootfs": format!("/images/{name}.ext4"), "kernel": "/b/vmlinux", "initrd": null,
+        "boot_args": ["quiet"], "size_bytes": 2_147_483_648u64, "digest": "sparse-sha256:00ff",
+        "created_at": (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(75)).to_string(),
+        "used_by": ["heron", "otter"], "problem": problem,
+    })
+}
+
+fn lost() -> Value {
+    json!({
+        "code": "image_unusable", "message": "cannot use the image `old`",
+        "causes": ["the root file system `/images/old.ext4` does not exist"], "hints": ["check the path"],
+    })
+}
+
+#[test]
+fn list_is_a_table_with_what_is_wrong_beside_it() {
+    let images = json!({ "images": [image("dev", &Value::Null), image("old", &lost())] });
+    let fake = Fake::new().get("/v1/images", images).serve();
+    assert_snapshot!(banger(&fake, &["image", "list"]), @r"
+    exit: 0
+    --- stdout
+    NAME  KIND       ORIGIN      SIZE     VMS  USABLE  AGE
+    dev   unmanaged  registered  2.0 GiB  2    yes     3d
+    old   unmanaged  registered  2.0 GiB  2    no      3d
+    --- stderr
+    error: old: cannot use the image `old`
+    caused by: the root file system `/images/old.ext4` does not exist
+    hint: check the path
+    ");
+}
+
+#[test]
+fn show_tells_everything() {
+    let mut dev = image("dev", &lost());
+    dev["created_at"] = json!("2024-05-02T09:00:00Z");
+    let fake = Fake::new().get("/v1/images/dev", dev).serve();
+    assert_snapshot!(banger(&fake, &["image", "show", "dev"]), @r"
+    exit: 0
+    --- stdout
+    name              dev
+    id                0f5k2m9q
+    kind              unmanaged
+    origin            registered
+    root file system  /images/dev.ext4
+    size              2.0 GiB
+    digest            sparse-sha256:00ff
+    kernel            /b/vmlinux
+    initrd            -
+    boot args         quiet
+    used by           heron otter
+    created           2024-05-02T09:00:00Z
+    usable            no
+    problem           cannot use the image `old`
+    caused by         the root file system `/images/old.ext4` does not exist
+    --- stderr
+    ");
+}
+
+#[test]
+fn register_sends_absolute_paths_and_answers_with_the_image() {
+    let fake = Fake::new()
+        .post("/v1/images", vec![accepted(), done(None)])
+        .get("/v1/images/dev", image("dev", &Value::Null))
+        .serve();
+    let args = ["image", "register", "--name", "dev", "--rootfs", "/images/../images/dev.ext4"];
+    assert_snapshot!(banger(&fake, &args), @r"
+    exit: 0
+    --- stdout
+    dev: registered
+    --- stderr
+    ");
+    let mut output =
+        against(&fake, &["--json", "image", "register", "--name", "dev", "--rootfs", "x"]);
+    let output = output.current_dir("/").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["name"], "dev");
+    assert!(fake.asked().contains(&r#"POST /v1/images {"name":"dev","rootfs":"/x"}"#.to_owned()));
+}
+
+#[test]
+fn rename_and_delete_say_what_was_done_and_what_was_refused() {
+    let in_use = json!({
+        "code": "image_in_use", "message": "the image `dev` is in use by `otter`",
+        "hints": ["delete those VMs first: `banger vm delete otter`"],
+    });
+    let fake = Fake::new()
+        .on(Method::PATCH, "/v1/images/de", Answer::Json(200, image("prod", &Value::Null)))
+        .on(Method::DELETE, "/v1/images/dev", Answer::Events(vec![accepted(), failed(in_use)]))
+        .on(Method::DELETE, "/v1/images/old", Answer::Events(vec![accepted(), done(None)]))
+        .serve();
+    let commands: [&[&str]; 2] =
+        [&["image", "rename", "de", "prod"], &["image", "rm", "dev", "old"]];
+    let said: String = commands.iter().map(|args| banger(&fake, args)).collect();
+    assert_snapshot!(said, @r"
+    exit: 0
+    --- stdout
+    de: now `prod`
+    --- stderr
+    exit: 1
+    --- stdout
+    old: deleted
+    --- stderr
+    error: dev: the image `dev` is in use by `otter`
+    hint: delete those VMs first: `banger vm delete otter`
+    ");
+    assert!(fake.asked().contains(&r#"PATCH /v1/images/de {"name":"prod"}"#.to_owned()));
+}

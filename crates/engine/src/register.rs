@@ -1,0 +1,110 @@
+//! Making an image of files that a user has. They stay where they are.
+//!
+//! Everything is checked before anything is written.
+
+use crate::engine::Answer;
+use crate::error::{EngineError, ImageError};
+use crate::executor::blocking;
+use crate::images::{self, Need};
+use crate::operation::{Finished, Phase, Reporter};
+use crate::shared::{Shared, now};
+use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::vm_name::ImageName;
+use banger_image::digest::digest_file;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An image to be registered.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// Its name.
+    pub name: ImageName,
+    /// Its kernel, by absolute path; the default image's when absent.
+    pub kernel: Option<PathBuf>,
+    /// The archive of that kernel's modules, by absolute path; absent where it needs none.
+    pub initrd: Option<PathBuf>,
+    /// Its root file system, by absolute path.
+    pub rootfs: PathBuf,
+    /// Words that it adds to the kernel's command line.
+    pub boot_args: Vec<String>,
+}
+
+/// Checks the files, takes the digest of the root file system, and writes the record.
+pub(crate) async fn register(shared: Arc<Shared>, new: NewImage, mut report: Reporter) -> Answer {
+    let result = try_register(&shared, new, &mut report).await;
+    Ok((report, result))
+}
+
+async fn try_register(
+    shared: &Arc<Shared>,
+    new: NewImage,
+    report: &mut Reporter,
+) -> Result<Finished, EngineError> {
+    check_request(&new)?;
+    let reserved = shared.catalog.reserve(&new.name)?;
+    let mut record = ImageRecord {
+        id: shared.catalog.new_id()?,
+        name: new.name,
+        kind: ImageKind::Unmanaged,
+        origin: ImageOrigin::Registered,
+        boot: new.kernel.map(|kernel| BootFiles { kernel, initrd: new.initrd }),
+        rootfs: new.rootfs,
+        boot_args: new.boot_args,
+        size: None,
+        digest: None,
+        created_at: now(),
+    };
+    let (looking, unchecked) = (Arc::clone(shared), record.clone());
+    record.size = blocking(move || {
+        let image = images::check(&looking, &unchecked, Need::All)?;
+        Ok::<_, EngineError>(images::measure(&looking, &image.rootfs))
+    })
+    .await?;
+    let phase = report.begin(Phase::Digest);
+    record.digest = Some(digest(shared, record.rootfs.clone()).await?);
+    report.end(phase);
+    tracing::info!(image_id = %record.id, image = %record.name, "image registered");
+    shared.catalog.insert(reserved, record)?;
+    Ok(Finished { vm: None, changed: true })
+}
+
+fn check_request(new: &NewImage) -> Result<(), ImageError> {
+    let files = [Some(&new.rootfs), new.kernel.as_ref(), new.initrd.as_ref()];
+    if let Some(path) = files.into_iter().flatten().find(|path| !path.is_absolute()) {
+        return Err(ImageError::RelativePath { path: path.clone() });
+    }
+    if new.initrd.is_some() && new.kernel.is_none() {
+        return Err(ImageError::InitrdAlone);
+    }
+    // The command line is one line of words.
+    let is_word = |word: &&String| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic());
+    match new.boot_args.iter().find(|word| !is_word(word)) {
+        Some(word) => Err(ImageError::BootArg { word: word.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Reads the file, unless the daemon ends.
+async fn digest(shared: &Shared, path: PathBuf) -> Result<String, EngineError> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (reading, file) = (Arc::clone(&cancel), path.clone());
+    let work = blocking(move || digest_file(&file, &reading));
+    tokio::pin!(work);
+    let read = tokio::select! {
+        read = &mut work => read,
+        () = shared.closing.cancelled() => {
+            cancel.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    read.map_err(|source| unread(&path, source))
+}
+
+fn unread(path: &Path, source: io::Error) -> EngineError {
+    match source.kind() {
+        io::ErrorKind::Interrupted => EngineError::ShuttingDown,
+        _ => EngineError::File { action: "read", path: path.to_owned(), source },
+    }
+}
