@@ -3,7 +3,7 @@
 use crate::config::Listen;
 use crate::listening::{Keeper, Listening, Service};
 use banger_api::{DnsStatus, GuestDnsStatus, HostDnsStatus};
-use banger_core::net::Subnet;
+use banger_core::net::{Protocol, Subnet};
 use banger_dns::{Audience, Authority, Forwarder, Server, Verdict};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -133,6 +133,7 @@ struct Queries {
 
 impl Service for Queries {
     type Bound = Server;
+    const PROTOCOLS: &'static [Protocol] = &[Protocol::Udp, Protocol::Tcp];
     const SERVED: &'static str = "answering DNS queries";
     const UNSERVED: &'static str = "no DNS queries are answered; trying again";
 

@@ -6,6 +6,7 @@
 
 use crate::config::Listen;
 use banger_api::ListenState;
+use banger_core::net::Protocol;
 use banger_host::{holder_in_words, port_holder};
 use std::io;
 use std::net::SocketAddr;
@@ -50,6 +51,8 @@ impl Listening {
 pub(crate) trait Service {
     /// What the address is once it is taken.
     type Bound;
+    /// The protocols by which it is served, each of which may be taken.
+    const PROTOCOLS: &'static [Protocol];
     /// What is logged when it is served.
     const SERVED: &'static str;
     /// What is logged when it cannot be.
@@ -129,7 +132,7 @@ impl<S: Service> Keeper<S> {
     /// Shows a failure; it is logged once, however often it comes again.
     async fn fail(&self, error: &io::Error) {
         let Listen::At(address) = self.listen else { return };
-        let problem = explain(address, error).await;
+        let problem = explain(S::PROTOCOLS, address, error).await;
         let failed = Listening::Failed { address, problem: problem.clone() };
         if self.listening.send_replace(failed.clone()) != failed {
             tracing::warn!(%address, problem, "{}", S::UNSERVED);
@@ -138,10 +141,10 @@ impl<S: Service> Keeper<S> {
 }
 
 /// Why an address is not to be had, with who holds it.
-async fn explain(address: SocketAddr, error: &io::Error) -> String {
+async fn explain(protocols: &'static [Protocol], address: SocketAddr, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::AddrInUse {
         return format!("{address} cannot be listened on: {error}");
     }
-    let looked = tokio::task::spawn_blocking(move || port_holder(address)).await;
+    let looked = tokio::task::spawn_blocking(move || port_holder(protocols, address)).await;
     format!("{address} is held by {}", holder_in_words(looked.ok().flatten()))
 }

@@ -13,6 +13,7 @@ use crate::listening::{Keeper, Listening, Service};
 use axum::routing::IntoMakeService;
 use banger_api::{MetricsStatus, Version};
 use banger_core::error::fault;
+use banger_core::net::Protocol;
 use banger_engine::{Engine, EngineError};
 use banger_host::facts::this_process;
 use render::{Scrape, render};
@@ -104,6 +105,7 @@ fn left_out(error: &EngineError) {
 
 impl Service for Figures {
     type Bound = TcpListener;
+    const PROTOCOLS: &'static [Protocol] = &[Protocol::Tcp];
     const SERVED: &'static str = "serving metrics";
     const UNSERVED: &'static str = "no metrics are served beside the socket; trying again";
 

@@ -117,12 +117,22 @@ impl Forwards {
     }
 
     /// Follows a VM's record into its state: takes up what is new, closes what is gone, and has the
-    /// rest open if the VM runs.
+    /// rest open if the VM runs. Called by the VM's task alone.
     pub(crate) fn follow(&self, vm: &Vm) {
+        for forward in self.closed(vm) {
+            // Without the lock: who holds a port that is taken is looked for in all of `/proc`.
+            let open = self.open(forward, vm.identity.ip);
+            self.held().put(vm, forward, open);
+        }
+    }
+
+    /// Follows a VM's record; what is returned is to be open, and is not.
+    fn closed(&self, vm: &Vm) -> Vec<Forward> {
         let mut held = self.held();
         held.end_if(|port| port.vm == vm.id && !vm.forwards.contains(&port.forward));
         let runs = vm.state == VmState::Running;
         let Held { ports, ending } = &mut *held;
+        let mut closed = Vec::new();
         for forward in &vm.forwards {
             let port = ports.entry(forward.from).or_insert_with(|| Port::closed(vm, *forward));
             if port.vm != vm.id {
@@ -130,9 +140,10 @@ impl Forwards {
             } else if !runs {
                 ending.extend(port.open.take().map(|open| (vm.id.clone(), open.task)));
             } else if port.open.is_none() {
-                port.open = Some(self.open(*forward, vm.identity.ip));
+                closed.push(*forward);
             }
         }
+        closed
     }
 
     /// Lets go of all that a VM had.
@@ -183,6 +194,14 @@ impl Forwards {
 }
 
 impl Held {
+    /// Keeps a port open that is still the VM's; another is closed again.
+    fn put(&mut self, vm: &Vm, forward: Forward, open: Open) {
+        match self.ports.get_mut(&forward.from) {
+            Some(port) if port.vm == vm.id && port.open.is_none() => port.open = Some(open),
+            _ => self.ending.push((vm.id.clone(), open.task)),
+        }
+    }
+
     fn end_if(&mut self, is_gone: impl Fn(&Port) -> bool) {
         for (_, port) in self.ports.extract_if(.., |_, port| is_gone(port)) {
             self.ending.extend(port.open.map(|open| (port.vm, open.task)));
@@ -240,7 +259,7 @@ pub(crate) fn bind(from: HostPort) -> Result<Socket, NotBound> {
         let kind = error.kind();
         let problem = if kind == io::ErrorKind::AddrInUse {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, from.host_port.get()));
-            format!("{from} is held by {}", holder_in_words(port_holder(address)))
+            format!("{from} is held by {}", holder_in_words(port_holder(&[from.protocol], address)))
         } else {
             format!("{from} cannot be taken: {error}")
         };

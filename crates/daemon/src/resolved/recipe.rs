@@ -1,6 +1,7 @@
 //! Which of the recipes in docs/dns.md fits a host without systemd-resolved.
 
 use banger_api::DnsRecipe;
+use banger_core::net::Protocol;
 use banger_host::port_holder;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -24,7 +25,8 @@ impl Signs {
         Self {
             network_manager: there("/run/NetworkManager"),
             its_dnsmasq: there("/run/NetworkManager/dnsmasq.pid"),
-            answers: port_holder(port_53).map(|holder| holder.program),
+            answers: port_holder(&[Protocol::Udp, Protocol::Tcp], port_53)
+                .map(|holder| holder.program),
         }
     }
 }
