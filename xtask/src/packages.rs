@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 pub(crate) type Package = (&'static str, &'static str);
 
 /// The packages, with what each is for.
-const PACKAGES: [Package; 13] = [
+const PACKAGES: [Package; 14] = [
     ("apt", "fetches the kernel's package for the bundle"),
     ("bind9-dnsutils", "has `dig`, which asks the DNS server"),
     ("dmsetup", "layers root disks"),
     ("e2fsprogs", "makes file systems"),
     ("gcc", "links the programs"),
     ("iproute2", "sets up the private network namespace"),
+    ("iptables", "lays other firewalls in the host tests"),
     ("kmod", "lists the kernel's modules for the bundle"),
     ("libc6-dev", "is linked into banger-init"),
     ("mmdebstrap", "installs the bundle's root file system"),

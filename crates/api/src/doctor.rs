@@ -16,6 +16,8 @@ pub enum Scope {
     Vm,
     /// The network of VMs and what lies beyond it.
     Nat,
+    /// What stands between VMs and the world: other firewalls of the host, routes, VPNs.
+    Network,
     /// Entering VMs.
     Ssh,
     /// The runtime bundle.
@@ -30,10 +32,11 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of a report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Daemon,
         Self::Vm,
         Self::Nat,
+        Self::Network,
         Self::Ssh,
         Self::Bundle,
         Self::Disk,
@@ -47,6 +50,7 @@ impl Scope {
             Self::Daemon => "daemon",
             Self::Vm => "vm",
             Self::Nat => "nat",
+            Self::Network => "network",
             Self::Ssh => "ssh",
             Self::Bundle => "bundle",
             Self::Disk => "disk",
@@ -170,7 +174,7 @@ pub struct DoctorReport {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DoctorQuery {
-    /// Only those of this scope: `vm`, `nat`, `ssh`, `bundle` or `disk`.
+    /// Only those of this scope: `vm`, `nat`, `network`, `ssh`, `bundle` or `disk`.
     pub scope: Option<Scope>,
 }
 

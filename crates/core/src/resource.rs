@@ -209,6 +209,32 @@ pub enum CloneMethod {
     Copy,
 }
 
+/// A firewall of somebody else's that can be told to let guests' packets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gatekeeper {
+    /// The tables of iptables over nf_tables, which Docker and ufw use on today's distributions.
+    IptablesNft,
+    /// The tables of iptables as they were before, beside the others.
+    IptablesLegacy,
+    /// firewalld.
+    Firewalld,
+}
+
+impl Gatekeeper {
+    /// Every gatekeeper.
+    pub const ALL: [Self; 3] = [Self::IptablesNft, Self::IptablesLegacy, Self::Firewalld];
+
+    /// The program that it is told by.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::IptablesNft => "iptables-nft",
+            Self::IptablesLegacy => "iptables-legacy",
+            Self::Firewalld => "firewall-cmd",
+        }
+    }
+}
+
 /// Bytes that must not appear in a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -11,6 +11,7 @@ mod bundle;
 mod disk;
 mod facts;
 mod nat;
+mod network;
 mod ssh;
 mod survey;
 mod vm;
@@ -21,13 +22,15 @@ pub use survey::{HostSurvey, SimSurvey, Survey};
 use banger_api::{Check, Scope};
 
 /// The scopes that the daemon examines. The client has the others from what it asks anyway.
-pub const SCOPES: [Scope; 5] = [Scope::Vm, Scope::Nat, Scope::Ssh, Scope::Bundle, Scope::Disk];
+pub const SCOPES: [Scope; 6] =
+    [Scope::Vm, Scope::Nat, Scope::Network, Scope::Ssh, Scope::Bundle, Scope::Disk];
 
 /// What the facts say in one scope. One that is not of [`SCOPES`] has no checks here.
 pub fn examine(facts: &Facts, scope: Scope) -> Vec<Check> {
     match scope {
         Scope::Vm => vm::examine(facts),
         Scope::Nat => nat::examine(facts),
+        Scope::Network => network::examine(facts),
         Scope::Ssh => ssh::examine(facts),
         Scope::Bundle => bundle::examine(facts),
         Scope::Disk => disk::examine(facts),

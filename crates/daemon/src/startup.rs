@@ -228,7 +228,7 @@ impl World {
         options.pace = Pace { boot: simulation.pace, shutdown: simulation.pace };
         let host = Arc::new(SimHost::open(layout.clone(), options)?);
         host.on_crash(|| std::process::abort());
-        let ports = sim_ports(host);
+        let ports = sim_ports(Arc::clone(&host));
         let kind = ports.drivers.first().expect("the simulator has a driver").kind();
         let choice = |chosen: &str| Choice {
             chosen: chosen.to_owned(),
@@ -242,6 +242,7 @@ impl World {
             images: |_| Images::Simulated,
             guest_init: PathBuf::new(),
             survey: Arc::new(SimSurvey {
+                host,
                 usual: Demand {
                     memory: config.defaults.memory,
                     overlay: OverlayMethod::Copy,

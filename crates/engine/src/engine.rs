@@ -29,6 +29,7 @@ use banger_core::unit::elapsed_ms;
 use banger_core::vm::Vm;
 use banger_core::vm_name::{ImageName, VmName};
 use banger_host::Signal;
+use banger_host::facts::NetworkQuestion;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -217,6 +218,17 @@ impl Engine {
         let ledger: Vec<ResourceKey> =
             self.shared.store.ledger()?.iter().map(Resource::key).collect();
         Ok((Audit::new(&ledger, &inventory), inventory))
+    }
+
+    /// What to ask of the host about guests' way to the world.
+    pub fn network_question(&self) -> NetworkQuestion {
+        let bridge = self.shared.network.bridge();
+        NetworkQuestion {
+            bridge: bridge.name.clone(),
+            subnet: bridge.subnet,
+            dns_port: bridge.dns_port,
+            table: self.shared.settings.layout.nft_table(),
+        }
     }
 
     /// All images, in order of their names. Reads files.

@@ -5,9 +5,13 @@
 
 mod distribution;
 mod host;
+mod network;
 
 pub use distribution::Distribution;
 pub use host::{Depth, HostFacts, Memory, version_line};
+pub use network::{
+    Concern, Fate, Gate, Hop, NetworkFacts, NetworkQuestion, Obstructed, Rival, Ways,
+};
 
 use crate::cmd::find_program;
 use crate::linux;

@@ -24,7 +24,7 @@ const SIZE: &str = "24G";
 const RECIPE: u32 = 1;
 
 /// What is installed beside Debian's minimum.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     "btrfs-progs",
     "ca-certificates",
     "curl",
@@ -32,6 +32,7 @@ const PACKAGES: [&str; 23] = [
     "e2fsprogs",
     "initramfs-tools",
     "iproute2",
+    "iptables",
     "iputils-ping",
     "kmod",
     "less",

@@ -5,7 +5,7 @@ use banger_api::{Choice, ErrorBody, Setting};
 use banger_core::image::Image;
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm::{OverlayMethod, VmmKind};
-use banger_host::facts::{Distribution, HostFacts, Memory};
+use banger_host::facts::{Distribution, HostFacts, Memory, NetworkFacts};
 use banger_vmm::KvmStatus;
 use std::path::PathBuf;
 
@@ -80,6 +80,10 @@ pub struct Facts {
     pub key: Result<PathBuf, String>,
     /// The runtime bundle; `None` where it was not looked at.
     pub bundle: Option<BundleFacts>,
+    /// What stands between VMs and the world; `None` where it was not looked at.
+    pub network: Option<NetworkFacts>,
+    /// How many VMs with NAT run.
+    pub nat_guests: usize,
     /// The settings with their origins.
     pub settings: Vec<Setting>,
 }
@@ -118,6 +122,8 @@ impl Facts {
             lost: Vec::new(),
             key: Ok("ssh/id_ed25519".into()),
             bundle: None,
+            network: None,
+            nat_guests: 0,
             settings: Vec::new(),
         }
     }

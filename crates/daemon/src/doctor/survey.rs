@@ -5,20 +5,25 @@ use banger_api::{Choice, Setting};
 use banger_core::image::Image;
 use banger_core::unit::MiB;
 use banger_core::vm::{OverlayMethod, VmmKind};
-use banger_host::facts::{Depth, HostFacts, version_line};
+use banger_host::SimHost;
+use banger_host::facts::{Depth, HostFacts, NetworkFacts, NetworkQuestion, version_line};
 use banger_vmm::{KvmStatus, detect_kvm};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the facts come from.
 pub trait Survey: fmt::Debug + Send + Sync {
     /// What a VM would be by default.
     fn usual(&self) -> Demand;
 
-    /// Looks at everything but the bundle.
+    /// Looks at everything but the bundle and the network.
     fn facts(&self, demand: Demand, depth: Depth) -> Facts;
+
+    /// Looks at what stands between VMs and the world, which runs some programs.
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts;
 }
 
 /// The real host, with what the daemon decided when it started.
@@ -79,8 +84,14 @@ impl Survey for HostSurvey {
             demand,
             key: look_at_key(&self.key),
             bundle: None,
+            network: None,
+            nat_guests: 0,
             settings: self.settings.clone(),
         }
+    }
+
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        NetworkFacts::gather(question)
     }
 }
 
@@ -113,6 +124,8 @@ fn look_at_key(path: &Path) -> Result<PathBuf, String> {
 /// A simulated host, which has everything.
 #[derive(Debug, Clone)]
 pub struct SimSurvey {
+    /// The host, which may have a firewall.
+    pub host: Arc<SimHost>,
     /// What a VM would be by default.
     pub usual: Demand,
     /// The settings with their origins.
@@ -126,6 +139,10 @@ impl Survey for SimSurvey {
 
     fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
         Facts { settings: self.settings.clone(), ..Facts::complete(demand) }
+    }
+
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        self.host.network(question)
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn bare() -> Facts {
 }
 
 /// All that is not well.
-fn amiss(facts: &Facts) -> String {
+pub(super) fn amiss(facts: &Facts) -> String {
     let mut text = String::new();
     for check in SCOPES.into_iter().flat_map(|scope| examine(facts, scope)) {
         if check.verdict == Verdict::Pass {

@@ -7,7 +7,7 @@ use crate::problem::{self, Problem};
 use crate::state::AppState;
 use axum::Json;
 use axum::extract::State;
-use banger_api::{DoctorQuery, DoctorReport, ErrorBody};
+use banger_api::{DoctorQuery, DoctorReport, ErrorBody, Scope};
 use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
 use banger_engine::VmView;
@@ -25,7 +25,9 @@ pub(super) async fn doctor(
 ) -> Result<Json<DoctorReport>, Problem> {
     let facts = blocking(move || {
         let demand = state.about.survey.usual();
-        with_bundle(&state, state.about.survey.facts(demand, Depth::Whole))
+        let facts = with_bundle(&state, state.about.survey.facts(demand, Depth::Whole));
+        let wants_network = scope.is_none_or(|asked| asked == Scope::Network);
+        if wants_network { with_network(&state, facts) } else { facts }
     })
     .await?;
     let scopes = SCOPES.into_iter().filter(|known| scope.is_none_or(|asked| asked == *known));
@@ -48,6 +50,10 @@ pub(super) async fn check_create(state: &AppState, spec: &SpecChange) -> Result<
 /// Refuses the start of a VM that cannot start, before anything is put in place.
 pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Problem> {
     let vm = view.vm;
+    // The start of one that runs has nothing to do, and nothing to need.
+    if vm.state == VmState::Running {
+        return Ok(());
+    }
     let name = vm.name.to_string();
     let is_new = vm.state == VmState::Created;
     let demand = Demand {
@@ -69,6 +75,13 @@ fn with_bundle(state: &AppState, facts: Facts) -> Facts {
         dir,
     };
     Facts { bundle: Some(bundle), ..facts }
+}
+
+fn with_network(state: &AppState, facts: Facts) -> Facts {
+    let network = state.about.survey.network(state.engine.network_question());
+    let has_nat = |view: &VmView| view.vm.state == VmState::Running && view.vm.spec.nat;
+    let nat_guests = state.engine.list().iter().filter(|view| has_nat(view)).count();
+    Facts { network: Some(network), nat_guests, ..facts }
 }
 
 /// Runs what looks at files off the threads that serve.

@@ -1,15 +1,16 @@
 //! Every kind of error: its status, its code and its words.
 
 use crate::client::Answer;
-use crate::server::{Server, Setup, complete};
+use crate::server::{Server, Setup, usual};
 use banger_core::guest::Stage;
 use banger_core::unit::MiB;
 use banger_daemon::doctor::{Demand, Facts, Survey};
-use banger_host::facts::Depth;
+use banger_host::facts::{Depth, NetworkFacts, NetworkQuestion};
 use banger_host::{GuestScript, Pace};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn show(title: &str, status: u16, error: &Value) -> String {
@@ -187,11 +188,15 @@ struct Without;
 
 impl Survey for Without {
     fn usual(&self) -> Demand {
-        complete().usual
+        usual()
     }
 
     fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
         Facts { has_program: false, ..Facts::complete(demand) }
+    }
+
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        NetworkFacts::open(question)
     }
 }
 
@@ -208,6 +213,39 @@ async fn a_missing_program_is_told_before_anything_is_made() {
     assert_eq!(refused.code(), "missing_dependency");
     let refused = server.ask("POST", "/v1/vms/nobody/start", "").await;
     assert_eq!(refused.code(), "vm_not_found");
+}
+
+/// A host that has lost its VMM's program since the daemon started.
+#[derive(Debug, Default)]
+struct Losing(AtomicBool);
+
+impl Survey for Losing {
+    fn usual(&self) -> Demand {
+        usual()
+    }
+
+    fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
+        let has_program = !self.0.load(Ordering::Relaxed);
+        Facts { has_program, ..Facts::complete(demand) }
+    }
+
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        NetworkFacts::open(question)
+    }
+}
+
+#[tokio::test]
+async fn the_start_of_a_vm_that_runs_needs_nothing() {
+    let survey = Arc::new(Losing::default());
+    let setup = Setup { survey: Some(Arc::clone(&survey) as _), ..Setup::default() };
+    let server = Server::with(setup).await;
+    server.run_vm("otter").await;
+    survey.0.store(true, Ordering::Relaxed);
+    let started = server.ask("POST", "/v1/vms/otter/start", "").await.outcome();
+    assert_eq!(started["changed"], false);
+    server.ask("POST", "/v1/vms/otter/stop", "").await.outcome();
+    let refused = server.ask("POST", "/v1/vms/otter/start", "").await;
+    assert_eq!(refused.code(), "missing_dependency");
 }
 
 /// The failure of a create on its way, which must leave nothing behind.

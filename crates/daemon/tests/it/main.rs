@@ -11,6 +11,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod network;
 mod process;
 mod program;
 mod resolved;

@@ -45,11 +45,10 @@ impl Default for Setup {
     }
 }
 
-/// A host that has everything.
-pub(crate) fn complete() -> SimSurvey {
+/// What a VM is by default.
+pub(crate) fn usual() -> Demand {
     let VmSpec { memory, .. } = VmSpec::builtin_defaults();
-    let usual = Demand { memory, overlay: OverlayMethod::Copy, disks: Disks::New, image: None };
-    SimSurvey { usual, settings: Vec::new() }
+    Demand { memory, overlay: OverlayMethod::Copy, disks: Disks::New, image: None }
 }
 
 /// A running server. Its directory goes with it.
@@ -115,7 +114,9 @@ impl Server {
             overlay: choice(),
             bridge: String::new(),
             settings: Vec::new(),
-            survey: setup.survey.unwrap_or_else(|| Arc::new(complete())),
+            survey: setup.survey.unwrap_or_else(|| {
+                Arc::new(SimSurvey { host: Arc::clone(&sim), usual: usual(), settings: Vec::new() })
+            }),
             simulated: true,
         };
         let (bound, listener) = Socket::bind(&socket).unwrap();

@@ -19,6 +19,7 @@ mod proc;
 mod process;
 mod reap;
 mod snapshot;
+mod ways;
 
 use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
 use banger_core::id::VmId;
@@ -31,6 +32,7 @@ pub(crate) use clone::reflink;
 pub(crate) use firewall::bridge_filter;
 pub(crate) use proc::this_process;
 pub(crate) use snapshot::device_mapper;
+pub(crate) use ways::{BEYOND, rivals, ways};
 
 /// The machine that the program runs on, as one instance sees it.
 #[derive(Debug)]

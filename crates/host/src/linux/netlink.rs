@@ -3,6 +3,10 @@
 //! A socket belongs to the network namespace of the thread that opened it, so one is opened for
 //! each operation.
 
+mod way;
+
+pub(super) use way::Traveller;
+
 use banger_core::names::IfName;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader,

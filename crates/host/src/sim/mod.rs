@@ -27,6 +27,7 @@ pub use fault::{Effect, Fault, FaultError, Verb};
 pub use guest::{GuestScript, GuestScriptError};
 pub use options::{Artifacts, ForeignLink, Pace, SimOptions};
 
+use crate::facts::{NetworkFacts, NetworkQuestion};
 use crate::{Change, Exit, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
 use banger_core::id::VmId;
 use banger_core::names::{IfName, Layout};
@@ -162,6 +163,12 @@ impl SimHost {
     /// The guests that the nft table lists; none without a table.
     pub fn nat_guests(&self) -> Vec<GuestIp> {
         self.shared.lock().world.nat_guests()
+    }
+
+    /// What stands between guests and the world: the firewalls that the simulator was given.
+    pub fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        let gates = self.shared.lock().gates(&question);
+        NetworkFacts { gates: Ok(gates), ..NetworkFacts::open(question) }
     }
 
     fn call_vmm<T>(

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::guest::GuestScript;
 use banger_core::names::IfName;
 use banger_core::net::Subnet;
+use banger_core::resource::Gatekeeper;
 use banger_core::unit::Bytes;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct SimOptions {
     pub pace: Pace,
     /// Interfaces that are somebody else's.
     pub foreign_links: Vec<ForeignLink>,
+    /// Firewalls of others that let nothing of guests through.
+    pub gatekeepers: Vec<Gatekeeper>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
@@ -38,6 +41,7 @@ impl SimOptions {
             guest: GuestScript::Normal,
             pace: Pace::INSTANT,
             foreign_links: Vec::new(),
+            gatekeepers: Vec::new(),
             faults: Vec::new(),
         }
     }

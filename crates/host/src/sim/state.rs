@@ -6,9 +6,10 @@ use super::journal::Journal;
 use super::options::{Artifacts, Pace, SimOptions};
 use super::real;
 use super::world::{Entry, Life, Object, Process, World, observed};
+use crate::facts::{Concern, Fate, Gate, NetworkQuestion};
 use crate::{Change, Exit, HostError, raw_log};
 use banger_core::names::Layout;
-use banger_core::resource::{Observed, Resource, Role, VmmProcess};
+use banger_core::resource::{Gatekeeper, Observed, Resource, Role, VmmProcess};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,6 +64,7 @@ pub(super) struct State {
     journal: Journal,
     artifacts: Artifacts,
     pace: Pace,
+    gatekeepers: Vec<Gatekeeper>,
     watchers: BTreeMap<Observed, Watcher>,
     queue: BTreeMap<(Instant, u64), Event>,
     queued: u64,
@@ -99,12 +101,30 @@ impl State {
             journal,
             artifacts: options.artifacts,
             pace: options.pace,
+            gatekeepers: options.gatekeepers,
             watchers,
             queue: BTreeMap::new(),
             queued: 0,
         };
         state.resume_boots()?;
         Ok(state)
+    }
+
+    /// What the firewalls of others do with guests' packets.
+    pub(super) fn gates(&self, question: &NetworkQuestion) -> Vec<Gate> {
+        let concerns = [Some(Concern::Beyond), question.dns_port.map(|_| Concern::Names)];
+        let of = |gatekeeper: &Gatekeeper| {
+            let gatekeeper = *gatekeeper;
+            concerns.into_iter().flatten().map(move |concern| Gate {
+                owner: gatekeeper.program().to_owned(),
+                gatekeeper: Some(gatekeeper),
+                table: gatekeeper.program().to_owned(),
+                chain: "FORWARD".to_owned(),
+                concern,
+                fate: Fate::Refused,
+            })
+        };
+        self.gatekeepers.iter().flat_map(of).collect()
     }
 
     /// A guest that was on its way when the daemon ended sets out again.

@@ -9,30 +9,30 @@ use banger_core::resource::{HostAccess, Member, Resource};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-const OTTER: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
+pub(crate) const OTTER: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
 const HERON: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
 const ROBIN: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 4);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const WORLD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const WORLD_MAC: Mac = [6, 0, 10, 0, 0, 2];
 const EVERYBODY: Mac = [0xff; 6];
 
 /// Two guests with NAT, one without, and the world.
-struct Wires {
-    otter: Wire,
+pub(crate) struct Wires {
+    pub(crate) otter: Wire,
     /// The one without NAT.
     heron: Wire,
-    robin: Wire,
-    world: Wire,
+    pub(crate) robin: Wire,
+    pub(crate) world: Wire,
 }
 
 fn mac_of(guest: Ipv4Addr) -> Mac {
     MacAddr::for_ip(guest.into()).octets()
 }
 
-fn members(scene: &Scene) -> Vec<Member> {
+pub(crate) fn members(scene: &Scene) -> Vec<Member> {
     let member = |(ip, n, nat): (Ipv4Addr, u64, bool)| {
         let tap = scene.layout.tap(&scene.vm(n).0);
         Member { ip: ip.into(), mac: MacAddr::for_ip(ip.into()), tap, nat }
@@ -40,7 +40,7 @@ fn members(scene: &Scene) -> Vec<Member> {
     [(OTTER, 1, true), (HERON, 2, false), (ROBIN, 3, true)].map(member).into()
 }
 
-fn firewall(scene: &Scene, members: Vec<Member>, host_access: HostAccess) -> Resource {
+pub(crate) fn firewall(scene: &Scene, members: Vec<Member>, host_access: HostAccess) -> Resource {
     Resource::Firewall {
         table: scene.layout.nft_table(),
         bridge: bridge(),
@@ -51,11 +51,11 @@ fn firewall(scene: &Scene, members: Vec<Member>, host_access: HostAccess) -> Res
     }
 }
 
-fn bridge() -> IfName {
+pub(crate) fn bridge() -> IfName {
     IfName::try_from("br-test".to_owned()).unwrap()
 }
 
-fn wires(scene: &Scene) -> Wires {
+pub(crate) fn wires(scene: &Scene) -> Wires {
     scene.ensure(&firewall(scene, members(scene), HostAccess::Gateway));
     let subnet = format!("{GATEWAY}/24").parse().unwrap();
     let alias = scene.layout.bridge_alias();
@@ -94,7 +94,7 @@ fn wires(scene: &Scene) -> Wires {
     Wires { otter, heron, robin, world }
 }
 
-fn udp(from: Ipv4Addr, to: Ipv4Addr, to_port: u16) -> Udp {
+pub(crate) fn udp(from: Ipv4Addr, to: Ipv4Addr, to_port: u16) -> Udp {
     Udp { from, from_port: 4000, to, to_port }
 }
 
@@ -268,7 +268,7 @@ fn only_true_ipv4_and_arp_pass_from_guest_to_guest() {
 
 /// Whether what crosses a bridge is shown to the `ip` tables too, as Docker has it. Where the kernel
 /// lacks br_netfilter it is not.
-fn show_frames_to_ip_tables(answer: &str) {
+pub(crate) fn show_frames_to_ip_tables(answer: &str) {
     let switch = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
     if switch.exists() {
         std::fs::write(switch, answer).unwrap();

@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod gatekeepers;
 mod host_disk;
+mod host_gates;
 mod host_net;
 mod host_output;
 mod host_process;
 mod host_snapshot;
 mod host_traffic;
+mod host_ways;
 mod scene;
 mod wire;
