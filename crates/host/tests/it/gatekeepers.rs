@@ -163,6 +163,10 @@ pub(crate) fn rules() -> String {
         let stdout = Cmd::new(program).args(args).run().unwrap().stdout;
         String::from_utf8(stdout).unwrap()
     };
-    let legacy = ["filter", "nat"].map(|table| read("iptables-legacy", &["-t", table, "-S"]));
-    read("nft", &["-s", "list", "ruleset"]) + &legacy.concat()
+    // The program would make a table by asking for it.
+    let names = std::fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap();
+    let mut names: Vec<&str> = names.lines().collect();
+    names.sort_unstable();
+    let legacy = names.into_iter().map(|table| read("iptables-legacy", &["-t", table, "-S"]));
+    read("nft", &["-s", "list", "ruleset"]) + &legacy.collect::<String>()
 }
