@@ -1,7 +1,7 @@
 //! Who is answered, and what they are told of names that are not ours.
 
 use crate::forward::Forwarder;
-use crate::respond::{Reply, Transport, fail, offer_recursion};
+use crate::respond::{Asker, Transport, fail};
 use banger_core::net::Subnet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -27,43 +27,30 @@ impl Audience {
         Self::Guests { addresses: subnet.network()..=subnet.broadcast(), forwarder }
     }
 
-    /// Whether somebody at the address is answered. An address of the subnet is a guest's, or the
-    /// host's own: the firewall lets no guest use another's, and no packet from beyond comes back.
-    pub(crate) fn admits(&self, asker: IpAddr) -> bool {
-        match (self, asker) {
-            (Self::Host, _) => true,
-            (Self::Guests { addresses, .. }, IpAddr::V4(asker)) => addresses.contains(&asker),
-            (Self::Guests { .. }, IpAddr::V6(_)) => false,
+    /// Who somebody at the address is; `None` for who is not answered. An address of the subnet is
+    /// a guest's, or the host's own: the firewall lets no guest use another's, and no packet from
+    /// beyond comes back.
+    pub(crate) fn asker(&self, address: IpAddr) -> Option<Asker> {
+        match (self, address) {
+            (Self::Host, _) => Some(Asker::Host),
+            (Self::Guests { addresses, .. }, IpAddr::V4(address)) => {
+                addresses.contains(&address).then(|| Asker::Guest(address.into()))
+            }
+            (Self::Guests { .. }, IpAddr::V6(_)) => None,
         }
     }
 
-    /// What is sent at once; `Err` has what has to be asked for first, as the refusal that it
-    /// would be.
-    pub(crate) fn settle(&self, reply: Reply) -> Result<Vec<u8>, (Forwarder, Vec<u8>)> {
-        match (self, reply) {
-            (Self::Host, Reply::Answer(response) | Reply::Elsewhere(response)) => Ok(response),
-            (Self::Guests { .. }, Reply::Answer(mut response)) => {
-                offer_recursion(&mut response);
-                Ok(response)
-            }
-            (Self::Guests { forwarder, .. }, Reply::Elsewhere(refusal)) => {
-                Err((forwarder.clone(), refusal))
-            }
-        }
-    }
-}
-
-/// Asks others; where none answers, the guest is told that.
-pub(crate) async fn ask_elsewhere(
-    (forwarder, mut refusal): (Forwarder, Vec<u8>),
-    query: &[u8],
-    transport: Transport,
-) -> Vec<u8> {
-    match forwarder.ask(query, transport).await {
-        Some(answer) => answer,
-        None => {
-            offer_recursion(&mut refusal);
-            fail(refusal)
-        }
+    /// Asks others; where none answers, the asker is told that.
+    pub(crate) async fn ask_elsewhere(
+        &self,
+        query: &[u8],
+        refusal: Vec<u8>,
+        transport: Transport,
+    ) -> Vec<u8> {
+        let answer = match self {
+            Self::Host => None,
+            Self::Guests { forwarder, .. } => forwarder.ask(query, transport).await,
+        };
+        answer.unwrap_or_else(|| fail(refusal))
     }
 }

@@ -1,7 +1,6 @@
 //! What all listeners share: the table of the moment, and how many queries were answered how.
 
-use crate::audience::Audience;
-use crate::respond::{Lifetimes, Reply, Transport, Verdict, consider, verdict};
+use crate::respond::{Asker, Lifetimes, Reply, Transport, Verdict, respond, verdict};
 use banger_core::dns::Table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,17 +37,17 @@ impl Authority {
     }
 
     /// What comes of a packet; `None` for what gets no answer.
-    pub(crate) fn consider(
+    pub(crate) fn respond(
         &self,
         packet: &[u8],
+        asker: Asker,
         transport: Transport,
-        audience: &Audience,
     ) -> Option<Reply> {
         let table = self.table();
-        let reply = consider(packet, &table, self.lifetimes, transport)?;
-        let verdict = match (&reply, audience) {
-            (Reply::Elsewhere(_), Audience::Guests { .. }) => Verdict::PassedOn,
-            (Reply::Answer(response) | Reply::Elsewhere(response), _) => verdict(response),
+        let reply = respond(packet, &table, self.lifetimes, asker, transport)?;
+        let verdict = match &reply {
+            Reply::Answer(response) => verdict(response),
+            Reply::Elsewhere(_) => Verdict::PassedOn,
         };
         let at = Verdict::ALL.iter().position(|known| *known == verdict);
         self.answered[at.expect("each is among all")].fetch_add(1, Ordering::Relaxed);

@@ -20,5 +20,5 @@ mod server;
 pub use audience::Audience;
 pub use authority::Authority;
 pub use forward::{Forwarder, Upstreams};
-pub use respond::{Lifetimes, Transport, Verdict, respond};
+pub use respond::{Asker, Lifetimes, Reply, Transport, Verdict, respond};
 pub use server::Server;

@@ -1,6 +1,7 @@
 //! From a packet to its answer: a pure function over the table.
 
 use banger_core::dns::{Answer, Apex, RecordKind, Table, ZONE};
+use banger_core::net::GuestIp;
 use banger_core::vm_name::VmName;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
@@ -32,12 +33,29 @@ pub enum Transport {
     Tcp,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who asks us for our names alone.
+    Host,
+    /// The guest with this address, who asks us for all names.
+    Guest(GuestIp),
+}
+
+impl Asker {
+    /// Whether names that are not ours are asked for elsewhere (RFC 1035, section 4.1.1: RA).
+    const fn may_ask_elsewhere(self) -> bool {
+        matches!(self, Self::Guest(_))
+    }
+}
+
 /// What comes of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
-    /// This, whoever asks.
+pub enum Reply {
+    /// This is sent.
     Answer(Vec<u8>),
-    /// A refusal, since the name lies in no zone of ours; others may know it.
+    /// Others are asked, since the name lies in no zone of ours. This is the refusal that it would
+    /// be otherwise.
     Elsewhere(Vec<u8>),
 }
 
@@ -93,24 +111,13 @@ pub(crate) fn verdict(response: &[u8]) -> Verdict {
     }
 }
 
-/// The answer to a packet. `None` for what is no query at all: a packet that is too short to have a
+/// What comes of a packet. `None` for what is no query at all: a packet that is too short to have a
 /// header, or one that is itself an answer, so that two servers never answer each other.
 pub fn respond(
     packet: &[u8],
     table: &Table,
     lifetimes: Lifetimes,
-    transport: Transport,
-) -> Option<Vec<u8>> {
-    consider(packet, table, lifetimes, transport).map(|reply| match reply {
-        Reply::Answer(response) | Reply::Elsewhere(response) => response,
-    })
-}
-
-/// The same for who may know others that answer.
-pub(crate) fn consider(
-    packet: &[u8],
-    table: &Table,
-    lifetimes: Lifetimes,
+    asker: Asker,
     transport: Transport,
 ) -> Option<Reply> {
     let header = packet.first_chunk::<HEADER>()?;
@@ -118,9 +125,10 @@ pub(crate) fn consider(
         return None;
     }
     let Ok(request) = Message::from_vec(packet) else {
-        return Some(Reply::Answer(malformed(header)));
+        return Some(Reply::Answer(malformed(header, asker)));
     };
-    let (response, whose) = answer(&request, table, lifetimes);
+    let (mut response, whose) = answer(&request, table, lifetimes);
+    response.metadata.recursion_available = asker.may_ask_elsewhere();
     let encoded = response.to_vec().ok()?;
     let limit = match transport {
         Transport::Udp => usize::from(request.max_payload().clamp(MIN_UDP, MAX_UDP)),
@@ -129,8 +137,8 @@ pub(crate) fn consider(
     let response =
         if encoded.len() <= limit { encoded } else { response.truncate().to_vec().ok()? };
     Some(match whose {
-        Whose::Ours => Reply::Answer(response),
-        Whose::Others => Reply::Elsewhere(response),
+        Whose::Others if asker.may_ask_elsewhere() => Reply::Elsewhere(response),
+        Whose::Ours | Whose::Others => Reply::Answer(response),
     })
 }
 
@@ -142,13 +150,6 @@ pub(crate) fn fail(mut refusal: Vec<u8>) -> Vec<u8> {
     refusal
 }
 
-/// Says that names which are not ours are asked for elsewhere (RFC 1035, section 4.1.1: RA).
-pub(crate) fn offer_recursion(response: &mut [u8]) {
-    if let Some(byte) = response.get_mut(3) {
-        *byte |= 0x80;
-    }
-}
-
 /// Who knows the name of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
@@ -157,10 +158,11 @@ enum Whose {
 }
 
 /// The answer to what has a header and cannot be read beyond it: the same with FORMERR.
-fn malformed(header: &[u8; HEADER]) -> Vec<u8> {
+fn malformed(header: &[u8; HEADER], asker: Asker) -> Vec<u8> {
     let [id_high, id_low, flags, ..] = *header;
+    let recursion = if asker.may_ask_elsewhere() { 0x80 } else { 0 };
     // Operation and RD are the asker's; QR is set, and all counts are 0.
-    let mut response = vec![id_high, id_low, 0x80 | flags & 0x79, 1];
+    let mut response = vec![id_high, id_low, 0x80 | flags & 0x79, recursion | 1];
     response.resize(HEADER, 0);
     response
 }
@@ -168,7 +170,10 @@ fn malformed(header: &[u8; HEADER]) -> Vec<u8> {
 fn answer(request: &Message, table: &Table, lifetimes: Lifetimes) -> (Message, Whose) {
     let mut response = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
     response.metadata = Metadata::response_from_request(&request.metadata);
-    response.queries.clone_from(&request.queries);
+    // Of more than one none comes back: the answer would be as long as the query, or longer.
+    if let [query] = request.queries.as_slice() {
+        response.add_query(query.clone());
+    }
     if let Some(edns) = &request.edns {
         let mut ours = Edns::new();
         ours.set_max_payload(MAX_UDP).set_dnssec_ok(edns.flags().dnssec_ok);
@@ -310,10 +315,16 @@ mod tests {
         request
     }
 
+    fn answer_to(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        respond(packet, &table(), LIFETIMES, Asker::Host, transport).map(|reply| match reply {
+            Reply::Answer(response) => response,
+            Reply::Elsewhere(_) => panic!("the host asks its other servers itself"),
+        })
+    }
+
     fn ask(request: &Message) -> Message {
         let packet = request.to_vec().unwrap();
-        let response = respond(&packet, &table(), LIFETIMES, Transport::Udp).unwrap();
-        Message::from_vec(&response).unwrap()
+        Message::from_vec(&answer_to(&packet, Transport::Udp).unwrap()).unwrap()
     }
 
     /// An answer in the words of a zone file.
@@ -378,7 +389,7 @@ mod tests {
     fn each_answer_counts_as_what_it_is() {
         let of = |request: &Message| {
             let packet = request.to_vec().unwrap();
-            verdict(&respond(&packet, &table(), LIFETIMES, Transport::Udp).unwrap())
+            verdict(&answer_to(&packet, Transport::Udp).unwrap())
         };
         assert_eq!(of(&request("otter.vm.", RecordType::A)), Verdict::Found);
         assert_eq!(of(&request("otter.vm.", RecordType::AAAA)), Verdict::NoData);
@@ -430,18 +441,28 @@ mod tests {
         let mut asked = request("otter.vm.", RecordType::A);
         asked.add_query(asked.queries[0].clone());
         assert_eq!(ask(&asked).metadata.response_code, ResponseCode::FormErr);
+        assert_eq!(ask(&asked).queries, []);
         asked.queries.clear();
         assert_eq!(ask(&asked).metadata.response_code, ResponseCode::FormErr);
     }
 
     #[test]
+    fn many_questions_get_a_short_answer() {
+        let mut asked = request("otter.vm.", RecordType::A);
+        asked.queries = vec![asked.queries[0].clone(); 600];
+        let packet = asked.to_vec().unwrap();
+        let answer = answer_to(&packet, Transport::Udp).unwrap();
+        assert_eq!((packet.len() > 3000, answer.len()), (true, HEADER));
+    }
+
+    #[test]
     fn garbage_with_a_header_is_a_format_error_and_an_answer_is_left_alone() {
         let mut packet = request("otter.vm.", RecordType::A).to_vec().unwrap();
-        let cut = respond(&packet[..15], &table(), LIFETIMES, Transport::Udp).unwrap();
+        let cut = answer_to(&packet[..15], Transport::Udp).unwrap();
         assert_eq!(cut, [0x12, 0x34, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(respond(&packet[..11], &table(), LIFETIMES, Transport::Udp), None);
+        assert_eq!(answer_to(&packet[..11], Transport::Udp), None);
         packet[2] |= 0x80;
-        assert_eq!(respond(&packet, &table(), LIFETIMES, Transport::Udp), None);
+        assert_eq!(answer_to(&packet, Transport::Udp), None);
     }
 
     /// Packets that are nearly queries: a good one with some of its bytes changed.
@@ -469,7 +490,7 @@ mod tests {
             packet in prop_oneof![prop::collection::vec(any::<u8>(), 0..600), damaged()],
         ) {
             for transport in [Transport::Udp, Transport::Tcp] {
-                let Some(response) = respond(&packet, &table(), LIFETIMES, transport) else {
+                let Some(response) = answer_to(&packet, transport) else {
                     prop_assert!(packet.len() < HEADER || packet[2] & 0x80 != 0);
                     continue;
                 };

@@ -1,8 +1,8 @@
 //! The sockets: one address, UDP and TCP.
 
-use crate::audience::{Audience, ask_elsewhere};
+use crate::audience::Audience;
 use crate::authority::Authority;
-use crate::respond::{Transport, fail};
+use crate::respond::{Asker, Reply, Transport, fail};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
@@ -116,25 +116,23 @@ async fn serve_udp(
     // Within this task, so that with it the socket is free.
     let mut forwarded = FuturesUnordered::new();
     loop {
-        let (length, asker) = tokio::select! {
+        let (length, address) = tokio::select! {
             received = socket.recv_from(&mut packet) => received?,
             Some(()) = forwarded.next() => continue,
         };
-        if !audience.admits(asker.ip()) {
-            continue;
-        }
         let query = &packet[..length];
-        let Some(reply) = authority.consider(query, Transport::Udp, audience) else { continue };
-        match audience.settle(reply) {
-            Ok(response) => send(socket, &response, asker).await,
-            Err((_, refusal)) if forwarded.len() >= FORWARDED => {
-                send(socket, &fail(refusal), asker).await;
+        let asker = audience.asker(address.ip());
+        match asker.and_then(|asker| authority.respond(query, asker, Transport::Udp)) {
+            None => {}
+            Some(Reply::Answer(response)) => send(socket, &response, address).await,
+            Some(Reply::Elsewhere(refusal)) if forwarded.len() >= FORWARDED => {
+                send(socket, &fail(refusal), address).await;
             }
-            Err(unknown) => {
+            Some(Reply::Elsewhere(refusal)) => {
                 let query = query.to_vec();
                 forwarded.push(async move {
-                    let response = ask_elsewhere(unknown, &query, Transport::Udp).await;
-                    send(socket, &response, asker).await;
+                    let response = audience.ask_elsewhere(&query, refusal, Transport::Udp).await;
+                    send(socket, &response, address).await;
                 });
             }
         }
@@ -142,9 +140,9 @@ async fn serve_udp(
 }
 
 /// Whom we cannot reach asks again or does not.
-async fn send(socket: &UdpSocket, response: &[u8], asker: SocketAddr) {
-    if let Err(error) = socket.send_to(response, asker).await {
-        tracing::debug!(%asker, %error, "an answer could not be sent");
+async fn send(socket: &UdpSocket, response: &[u8], address: SocketAddr) {
+    if let Err(error) = socket.send_to(response, address).await {
+        tracing::debug!(%address, %error, "an answer could not be sent");
     }
 }
 
@@ -159,10 +157,10 @@ async fn serve_tcp(
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 match accepted {
-                    Ok((_, asker)) if !audience.admits(asker.ip()) => {}
-                    Ok((stream, _)) => {
+                    Ok((stream, address)) => {
+                        let Some(asker) = audience.asker(address.ip()) else { continue };
                         let (authority, audience) = (Arc::clone(authority), audience.clone());
-                        connections.spawn(serve_connection(stream, authority, audience));
+                        connections.spawn(serve_connection(stream, authority, audience, asker));
                     }
                     // The asker left before it was its turn.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -174,13 +172,20 @@ async fn serve_tcp(
 }
 
 /// Answers the queries of a connection in their order, until the asker has no more.
-async fn serve_connection(mut stream: TcpStream, authority: Arc<Authority>, audience: Audience) {
+async fn serve_connection(
+    mut stream: TcpStream,
+    authority: Arc<Authority>,
+    audience: Audience,
+    asker: Asker,
+) {
     let mut query = Vec::new();
     while let Ok(Ok(())) = timeout(IDLE, read_message(&mut stream, &mut query)).await {
-        let Some(reply) = authority.consider(&query, Transport::Tcp, &audience) else { return };
-        let response = match audience.settle(reply) {
-            Ok(response) => response,
-            Err(unknown) => ask_elsewhere(unknown, &query, Transport::Tcp).await,
+        let response = match authority.respond(&query, asker, Transport::Tcp) {
+            None => return,
+            Some(Reply::Answer(response)) => response,
+            Some(Reply::Elsewhere(refusal)) => {
+                audience.ask_elsewhere(&query, refusal, Transport::Tcp).await
+            }
         };
         let Ok(Ok(())) = timeout(IDLE, write_message(&mut stream, &response)).await else { return };
     }
