@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 pub(crate) type Package = (&'static str, &'static str);
 
 /// The packages, with what each is for.
-const PACKAGES: [Package; 14] = [
+const PACKAGES: [Package; 15] = [
     ("apt", "fetches the kernel's package for the bundle"),
     ("bind9-dnsutils", "has `dig`, which asks the DNS server"),
     ("dmsetup", "layers root disks"),
     ("e2fsprogs", "makes file systems"),
+    ("g++", "compiles libFuzzer"),
     ("gcc", "links the programs"),
     ("iproute2", "sets up the private network namespace"),
     ("iptables", "lays other firewalls in the host tests"),

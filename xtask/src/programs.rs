@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// The target that banger-init is built for. Naming it keeps the flags below from the build scripts.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// cargo, the one that runs xtask.
 pub(crate) fn cargo(workspace: &Workspace) -> Cmd {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod copy;
+mod fuzz;
 mod in_testbed;
 mod nextest;
 mod promtool;
@@ -31,6 +32,8 @@ pub(crate) enum Level {
     Checks,
     /// Unit tests, documentation tests, and everything against simulated hosts.
     Unit,
+    /// What takes bytes from others, with bytes that nobody would think of, for some seconds each.
+    Fuzz,
     /// The host crate on the real kernel, in private network namespaces; needs root.
     Host,
     /// Real VMs on QEMU, in a private network namespace; needs root.
@@ -40,10 +43,10 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// Its profiles of nextest; the checks have none.
+    /// Its profiles of nextest; what has none is no test of nextest's.
     const fn profiles(self) -> &'static [&'static str] {
         match self {
-            Self::Checks => &[],
+            Self::Checks | Self::Fuzz => &[],
             Self::Unit => &["default"],
             Self::Host => &["host"],
             Self::E2e => &["e2e"],
@@ -56,6 +59,7 @@ impl Level {
         match self {
             Self::Checks => "checks",
             Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
             Self::Host => "host",
             Self::E2e => "e2e",
             Self::Testbed => "testbed",
@@ -66,9 +70,10 @@ impl Level {
     fn obstacle(self) -> Result<Option<String>> {
         match self {
             Self::Checks | Self::Unit => Ok(None),
-            Self::E2e | Self::Testbed if !cfg!(target_arch = "x86_64") => {
+            Self::Fuzz | Self::E2e | Self::Testbed if !cfg!(target_arch = "x86_64") => {
                 Ok(Some("the machine is no x86-64".to_owned()))
             }
+            Self::Fuzz => Ok(None),
             Self::Host | Self::E2e | Self::Testbed if !can_be_root()? => {
                 Ok(Some("it needs root, and `sudo` is not installed".to_owned()))
             }
@@ -97,15 +102,20 @@ pub(crate) fn run(workspace: &Workspace, levels: &[Level], extra: &[String]) -> 
     if levels.contains(&Level::Checks) {
         checks::run(workspace, &mut report)?;
     }
-    if levels.iter().any(|level| *level != Level::Checks) {
-        programs::build(workspace, Profile::Debug)?;
+    if levels == [Level::Fuzz] && Level::Fuzz.obstacle()?.is_none() {
+        // It needs nothing of what the others need.
+        fuzz::run(workspace, extra, &mut report)?;
+    } else {
+        if levels.iter().any(|level| *level != Level::Checks) {
+            programs::build(workspace, Profile::Debug)?;
+        }
+        if levels.contains(&Level::Unit) {
+            promtool::ensure(workspace)?;
+        }
+        let run = Run { workspace, nextest: Nextest::prepare(workspace)?, extra };
+        report.add("levels' borders", outcome(run.nextest.check_borders(workspace))?);
+        run.levels(levels, &mut report)?;
     }
-    if levels.contains(&Level::Unit) {
-        promtool::ensure(workspace)?;
-    }
-    let run = Run { workspace, nextest: Nextest::prepare(workspace)?, extra };
-    report.add("levels' borders", outcome(run.nextest.check_borders(workspace))?);
-    run.levels(levels, &mut report)?;
     println!("\n{}", report.render());
     Ok(report.exit_code())
 }
@@ -155,6 +165,7 @@ impl Run<'_> {
             return Ok(());
         }
         let ran = match level {
+            Level::Fuzz => return fuzz::run(self.workspace, self.extra, report),
             Level::Checks | Level::Unit => self.nextest.run(self.workspace, level, self.extra),
             Level::Host | Level::E2e | Level::Testbed => {
                 root::run(self.workspace, self.root_args(level))

@@ -60,7 +60,7 @@ impl Nextest {
         let programs = ("BANGER_TEST_PROGRAMS", self.programs());
         match level {
             // The other levels shall not depend on what is built here.
-            Level::Checks | Level::Unit | Level::Host => cmd.run(),
+            Level::Checks | Level::Unit | Level::Fuzz | Level::Host => cmd.run(),
             Level::E2e => {
                 cmd.surroundings(&[programs, ("BANGER_BUNDLE_DIR", workspace.bundle())]).run()
             }

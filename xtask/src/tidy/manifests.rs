@@ -5,7 +5,7 @@ use super::source::{File, Source};
 use toml::{Table, Value};
 
 /// Which of banger's crates each may use. `ARCHITECTURE.md` says why.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("banger-core", &[]),
     ("banger-api", &["banger-core"]),
     ("banger-dns", &["banger-core"]),
@@ -29,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ),
     ("banger-cli", &["banger-api", "banger-core"]),
     ("banger-e2e", &[]),
+    ("banger-fuzz", &["banger-core", "banger-dns", "banger-image"]),
     ("xtask", &[]),
 ];
 
