@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what banger costs, as ratios within one run.
 //!
 //! ```text
-//! programs -> (root) bundle -> (enclosure) real VM starts -> simulated hosts -> tables
+//! programs -> (root) bundle -> (enclosure) real VM starts, simulated hosts, names -> tables
 //! programs -> (root) testbed -> (its host) (enclosure) real VM starts and boots -> tables
 //! ```
 //!
@@ -10,6 +10,7 @@
 
 mod arguments;
 mod client;
+mod dns;
 mod firecracker;
 mod floor;
 mod groundwork;
@@ -27,41 +28,80 @@ use crate::leftover::{self, Inventory};
 use crate::workspace::{Profile, Workspace};
 use crate::{enclosure, packages, programs, root};
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use machine::Machine;
 
-/// Where VMs run that are measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scene {
-    /// On the machine, with QEMU. The client and the daemon's memory are measured too.
-    Machine,
-    /// In the testbed's host, with Firecracker.
-    Testbed,
+/// What is measured on the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// Starting a real VM on QEMU.
+    Starts,
+    /// The client, lists of many VMs, and the daemon's memory.
+    Lists,
+    /// The DNS server, and how soon a VM that starts has its name.
+    Dns,
 }
 
-/// The task, as the user started it.
-pub(crate) fn run(workspace: &Workspace, scene: Scene) -> Result<()> {
-    let (packages, part): (&[packages::Package], _) = match scene {
-        Scene::Machine => (&[], "bench"),
-        Scene::Testbed => (&crate::firecracker::PACKAGES, "bench-firecracker"),
-    };
-    packages::install_with(packages)?;
+impl Subject {
+    /// Its name on the command line.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Starts => "starts",
+            Self::Lists => "lists",
+            Self::Dns => "dns",
+        }
+    }
+
+    /// Its tables.
+    fn measure(self, workspace: &Workspace) -> Result<String> {
+        Ok(match self {
+            Self::Starts => report::of_starts(&start::measure(workspace)?),
+            Self::Lists => report::of_lists(&lists::measure(workspace)?),
+            Self::Dns => dns::render(&dns::measure(workspace)?),
+        })
+    }
+}
+
+/// Measures on the machine, with QEMU where a VM is real: the given subjects, or all.
+pub(crate) fn run(workspace: &Workspace, subjects: &[Subject]) -> Result<()> {
+    let all = Subject::value_variants();
+    let subjects = if subjects.is_empty() { all } else { subjects };
+    packages::install_with(if subjects.contains(&Subject::Dns) { &dns::PACKAGES } else { &[] })?;
     programs::build(workspace, Profile::Release)?;
-    root::run(workspace, [part])
+    root::run(workspace, args(subjects))
+}
+
+/// Measures in the testbed's host, with Firecracker.
+pub(crate) fn run_in_testbed(workspace: &Workspace) -> Result<()> {
+    packages::install_with(&crate::firecracker::PACKAGES)?;
+    programs::build(workspace, Profile::Release)?;
+    root::run(workspace, ["bench-firecracker"])
 }
 
 /// The part that needs root, in the machine's own network.
-pub(crate) fn run_as_root(workspace: &Workspace, scene: Scene) -> Result<()> {
-    if scene == Scene::Testbed {
-        return in_testbed::run_as_root(workspace);
-    }
-    let done = measure(workspace);
+pub(crate) fn run_as_root(workspace: &Workspace, subjects: &[Subject]) -> Result<()> {
+    let done = measure(workspace, subjects);
     done.and(bundle::give_back(workspace))
 }
 
-fn measure(workspace: &Workspace) -> Result<()> {
+/// The part that needs root, on the machine that the testbed runs on.
+pub(crate) fn run_in_testbed_as_root(workspace: &Workspace) -> Result<()> {
+    in_testbed::run_as_root(workspace)
+}
+
+fn args(subjects: &[Subject]) -> impl Iterator<Item = &'static str> {
+    ["bench"].into_iter().chain(subjects.iter().map(|subject| subject.name()))
+}
+
+fn measure(workspace: &Workspace, subjects: &[Subject]) -> Result<()> {
     let before = Inventory::of_devices(workspace)?;
-    let in_use = bundle::ensure(workspace, Profile::Release, Rebuild::IfStale)?;
-    let measured = enclosure::run(["bench"]);
+    // Only VMs that are real boot from one.
+    let in_use = if subjects.contains(&Subject::Starts) {
+        Some(bundle::ensure(workspace, Profile::Release, Rebuild::IfStale)?)
+    } else {
+        None
+    };
+    let measured = enclosure::run(args(subjects));
     let left = before.left_since()?;
     drop(in_use);
     measured?;
@@ -72,18 +112,23 @@ fn measure(workspace: &Workspace) -> Result<()> {
 }
 
 /// The part in the private namespaces.
-pub(crate) fn run_inside(workspace: &Workspace, scene: Scene) -> Result<()> {
-    if scene == Scene::Testbed {
-        return firecracker::run_inside(workspace);
-    }
+pub(crate) fn run_inside(workspace: &Workspace, subjects: &[Subject]) -> Result<()> {
     let machine = Machine::read()?;
     let load = machine::load()?;
-    let starts = start::measure(workspace)?;
-    let lists = lists::measure(workspace)?;
-    println!("\n{}", report::render(&machine, &load, &starts, &lists));
+    let mut tables = format!("Machine: {machine}. Load average before: {load}.\n");
+    for subject in subjects {
+        tables.push('\n');
+        tables.push_str(&subject.measure(workspace)?);
+    }
+    println!("\n{}", tables.trim_end());
     let left = leftover::processes()?;
     if !left.is_empty() {
         bail!("something still runs:\n  {}", left.join("\n  "));
     }
     Ok(())
+}
+
+/// The part in the private namespaces of the testbed's host.
+pub(crate) fn run_inside_testbed(workspace: &Workspace) -> Result<()> {
+    firecracker::run_inside(workspace)
 }

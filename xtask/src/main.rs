@@ -23,7 +23,7 @@ mod tidy;
 mod workspace;
 
 use anyhow::Result;
-use bench::Scene;
+use bench::Subject;
 use bundle::Rebuild;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -68,6 +68,9 @@ enum Task {
     },
     /// Measure what banger costs, as ratios in one run.
     Bench {
+        /// What to measure; everything when nothing is given.
+        #[arg(value_enum, conflicts_with = "testbed")]
+        subjects: Vec<Subject>,
         /// Measure Firecracker, in the testbed, instead of QEMU.
         #[arg(long)]
         testbed: bool,
@@ -93,7 +96,10 @@ enum Part {
     Bundle,
     TestbedUp,
     TestbedDown,
-    Bench,
+    Bench {
+        #[arg(value_enum)]
+        subjects: Vec<Subject>,
+    },
     BenchFirecracker,
     Level {
         #[arg(value_enum)]
@@ -139,8 +145,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(action) => return testbed::run(&workspace, action),
         Task::Tidy { update: false } => tidy::check(&workspace)?,
         Task::Tidy { update: true } => tidy::update(&workspace)?,
-        Task::Bench { testbed: false } => bench::run(&workspace, Scene::Machine)?,
-        Task::Bench { testbed: true } => bench::run(&workspace, Scene::Testbed)?,
+        Task::Bench { subjects, testbed: false } => bench::run(&workspace, &subjects)?,
+        Task::Bench { testbed: true, .. } => bench::run_in_testbed(&workspace)?,
         Task::Root(part) => {
             interrupt::watch_stdin();
             run_as_root(&workspace, part)?;
@@ -162,8 +168,8 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
         Part::Bundle => suite::prepare_bundle(workspace),
         Part::TestbedUp => testbed::up_as_root(workspace),
         Part::TestbedDown => testbed::down_as_root(workspace),
-        Part::Bench => bench::run_as_root(workspace, Scene::Machine),
-        Part::BenchFirecracker => bench::run_as_root(workspace, Scene::Testbed),
+        Part::Bench { subjects } => bench::run_as_root(workspace, &subjects),
+        Part::BenchFirecracker => bench::run_in_testbed_as_root(workspace),
         Part::Level { level, nextest } => suite::run_as_root(workspace, level, &nextest),
     }
 }
@@ -171,8 +177,8 @@ fn run_as_root(workspace: &Workspace, part: Part) -> Result<()> {
 fn run_inside(workspace: &Workspace, part: Part) -> Result<()> {
     match part {
         Part::Quickstart { .. } => quickstart::run_inside(workspace),
-        Part::Bench => bench::run_inside(workspace, Scene::Machine),
-        Part::BenchFirecracker => bench::run_inside(workspace, Scene::Testbed),
+        Part::Bench { subjects } => bench::run_inside(workspace, &subjects),
+        Part::BenchFirecracker => bench::run_inside_testbed(workspace),
         Part::Level { level, nextest } => suite::run_inside(workspace, level, &nextest),
         Part::Bundle | Part::TestbedUp | Part::TestbedDown => {
             anyhow::bail!("this needs the machine's own network")

@@ -99,6 +99,12 @@ pub(super) fn until(from: SystemTime, to: &str) -> Result<Duration> {
     Ok(if to < from { to + DAY - from } else { to - from })
 }
 
+/// From one moment, which was just now, until the other.
+pub(super) fn after(from: &str, to: SystemTime) -> Result<Duration> {
+    // A day less of what is missing to a day.
+    Ok(Duration::from_secs(24 * 60 * 60) - until(to, from)?)
+}
+
 /// The image's initrd.
 pub(super) fn initrd(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.bundle();
@@ -152,6 +158,7 @@ mod tests {
         let late = UNIX_EPOCH + Duration::from_millis(24 * 60 * 60 * 1000 - 100);
         assert_eq!(until(late, "1970-01-02T00:00:01Z").unwrap(), Duration::from_millis(1100));
         assert!(until(noon, "tomorrow").is_err());
+        assert_eq!(after("1970-01-02T11:59:59.75Z", noon).unwrap(), took);
     }
 
     #[test]

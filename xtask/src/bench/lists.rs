@@ -131,7 +131,8 @@ impl Lists {
     }
 }
 
-fn fill(daemon: &Daemon, count: usize) -> Result<()> {
+/// Creates so many VMs and starts none.
+pub(super) fn fill(daemon: &Daemon, count: usize) -> Result<()> {
     for number in 0..count {
         interrupt::check()?;
         let name = format!("vm-{number}");

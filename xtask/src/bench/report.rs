@@ -1,7 +1,6 @@
 //! The tables, in Markdown, as they stand in `docs/performance.md`.
 
 use super::lists::{Costs, Lists};
-use super::machine::Machine;
 use super::sample::Samples;
 use super::start::Starts;
 use std::fmt::Write;
@@ -11,18 +10,14 @@ const START_GOAL: f64 = 1.15;
 /// The most that the daemon may hold in memory, in KiB.
 const MEMORY_GOAL_KIB: u64 = 30 << 10;
 
-/// Everything that was measured.
-pub(super) fn render(machine: &Machine, load: &str, starts: &Starts, lists: &Lists) -> String {
-    let mut text = format!(
-        "Machine: {machine}. Load average before: {load}. VMs run on {}.\n\n",
-        starts.vmm_name
-    );
-    for part in [render_starts(starts), render_lists(lists), render_memory(lists)] {
-        text.push_str(&part);
-        text.push('\n');
-    }
-    text.truncate(text.trim_end().len());
-    text
+/// The tables about starts.
+pub(super) fn of_starts(starts: &Starts) -> String {
+    format!("VMs run on {}.\n\n{}", starts.vmm_name, render_starts(starts))
+}
+
+/// The tables about the client and the daemon's memory.
+pub(super) fn of_lists(lists: &Lists) -> String {
+    format!("{}\n{}", render_lists(lists), render_memory(lists))
 }
 
 fn render_starts(starts: &Starts) -> String {
@@ -112,7 +107,8 @@ pub(super) fn ms(time: f64) -> String {
     if time < 10.0 { format!("{time:.1} ms") } else { format!("{time:.0} ms") }
 }
 
-fn vms(count: usize) -> String {
+/// So many VMs.
+pub(super) fn vms(count: usize) -> String {
     match count {
         1 => "1 VM".to_owned(),
         1000 => "1,000 VMs".to_owned(),

@@ -18,6 +18,11 @@ pub(super) struct Spread {
 }
 
 impl Spread {
+    /// How these spread; all is 0 of none.
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
+        spread(values)
+    }
+
     /// The median, with the range of the middle half: for series so long that the ends are accidents.
     pub(super) fn middle_half(&self) -> String {
         let (low, high) = self.middle;
@@ -43,6 +48,20 @@ impl Samples {
     /// none.
     pub(super) fn quickest_ms(&self) -> f64 {
         spread(self.0.iter().map(|sample| sample.as_secs_f64() * 1e3)).ends.0
+    }
+
+    /// The slowest one, in milliseconds; 0 of none.
+    pub(super) fn slowest_ms(&self) -> f64 {
+        spread(self.0.iter().map(|sample| sample.as_secs_f64() * 1e3)).ends.1
+    }
+
+    /// The one that this share of all, such as 0.99, is at most as long as; 0 of none.
+    pub(super) fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let has_passed = |index: usize| (index + 1) as f64 >= share * sorted.len() as f64;
+        let first = (0..sorted.len()).find(|index| has_passed(*index));
+        first.map(|index| sorted[index]).unwrap_or_default()
     }
 
     /// The ratios of each measurement to the other series' in the same round. What slows a whole
@@ -96,6 +115,14 @@ mod tests {
     #[test]
     fn the_quickest_is_the_least() {
         assert_eq!(format!("{:.1}", samples(&[9, 3, 4]).quickest_ms()), "3.0");
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_measurements() {
+        let all = samples(&[5, 4, 3, 2, 1, 6, 7, 8, 9, 10]);
+        let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0].map(|share| all.quantile(share).as_millis());
+        assert_eq!(quantiles, [1, 5, 9, 10, 10]);
+        assert_eq!(Samples::default().quantile(0.5), Duration::ZERO);
     }
 
     #[test]
