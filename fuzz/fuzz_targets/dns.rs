@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use banger_core::dns::Table;
+use banger_core::dns::{Entry, Scope, Table};
 use banger_dns::{Asker, Lifetimes, Reply, Transport, respond};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use libfuzzer_sys::fuzz_target;
@@ -14,19 +14,20 @@ const LIFETIMES: Lifetimes = Lifetimes { positive: 5, negative: 0 };
 const MIN_UDP: usize = 512;
 const MAX_UDP: usize = 1232;
 
-/// Two VMs, one with the longest name that there is.
+/// Two VMs: one whose guest may ask for all names, and one with the longest name that there is.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let names = ["otter".to_owned(), "h".repeat(63)];
-    let running = names.iter().zip(2..).map(|(name, last)| {
+    let running = [("otter".to_owned(), 2, Scope::All), ("h".repeat(63), 3, Scope::Ours)];
+    let running = running.map(|(name, last, scope)| {
         let name = name.parse().expect("it is a VM's name");
-        (name, Ipv4Addr::new(172, 16, 0, last).into())
+        Entry { name, ip: Ipv4Addr::new(172, 16, 0, last).into(), scope }
     });
     Table::new("172.16.0.1/24".parse().expect("it is a subnet"), 7, running)
 });
 
 fuzz_target!(|packet: &[u8]| {
     let query = Message::from_vec(packet).ok();
-    for asker in [Asker::Host, Asker::Guest(Ipv4Addr::new(172, 16, 0, 2).into())] {
+    let guests = [2, 3].map(|last| Asker::Guest(Ipv4Addr::new(172, 16, 0, last).into()));
+    for asker in [Asker::Host, guests[0], guests[1]] {
         for transport in [Transport::Udp, Transport::Tcp] {
             let reply = respond(packet, &TABLE, LIFETIMES, asker, transport);
             let is_query = packet.len() >= 12 && packet[2] & 0x80 == 0;
@@ -35,7 +36,7 @@ fuzz_target!(|packet: &[u8]| {
             let response = match &reply {
                 Reply::Answer(response) => response,
                 Reply::Elsewhere(refusal) => {
-                    assert_ne!(asker, Asker::Host, "the host is never answered from elsewhere");
+                    assert_eq!(asker, guests[0], "nobody else is answered from elsewhere");
                     refusal
                 }
             };

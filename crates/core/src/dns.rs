@@ -7,8 +7,8 @@
 //!   2.0.16.172.in-addr.arpa.       a VM's address
 //! ```
 //!
-//! The table knows no packets, no time to live and no sockets. It is never changed: the next one
-//! takes its place.
+//! The table also says who is told others' names. It knows no packets, no time to live and no
+//! sockets. It is never changed: the next one takes its place.
 
 use crate::net::{GuestIp, Subnet};
 use crate::vm_name::VmName;
@@ -80,29 +80,42 @@ pub enum Answer<'a> {
 
 const VM_APEX: Apex = Apex { labels: 1 };
 
+/// Which names a guest is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Ours alone. Others' names would be a way out: who answers for a name learns what is asked.
+    Ours,
+    /// Others' too.
+    All,
+}
+
+/// A VM that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: VmName,
+    /// Its address.
+    pub ip: GuestIp,
+    /// Which names its guest is told.
+    pub scope: Scope,
+}
+
 /// The names of the VMs that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     subnet: Subnet,
     serial: u32,
     addresses: HashMap<VmName, GuestIp>,
-    names: BTreeMap<GuestIp, VmName>,
+    entries: BTreeMap<GuestIp, Entry>,
 }
 
 impl Table {
     /// A table of these VMs. Each name and each address is one VM's; `serial` has to grow with
     /// each table that takes another's place (RFC 1035, section 3.3.13).
-    pub fn new(
-        subnet: Subnet,
-        serial: u32,
-        running: impl IntoIterator<Item = (VmName, GuestIp)>,
-    ) -> Self {
-        let mut table = Self { subnet, serial, addresses: HashMap::new(), names: BTreeMap::new() };
-        for (name, ip) in running {
-            table.names.insert(ip, name.clone());
-            table.addresses.insert(name, ip);
-        }
-        table
+    pub fn new(subnet: Subnet, serial: u32, running: impl IntoIterator<Item = Entry>) -> Self {
+        let entries: BTreeMap<_, _> = running.into_iter().map(|entry| (entry.ip, entry)).collect();
+        let addresses = entries.values().map(|entry| (entry.name.clone(), entry.ip)).collect();
+        Self { subnet, serial, addresses, entries }
     }
 
     /// How many VMs it has.
@@ -123,6 +136,11 @@ impl Table {
     /// The number by which a secondary server would see that something has changed.
     pub const fn serial(&self) -> u32 {
         self.serial
+    }
+
+    /// Which names the guest with the address is told. Who is no VM that runs is told ours.
+    pub fn scope(&self, guest: GuestIp) -> Scope {
+        self.entries.get(&guest).map_or(Scope::Ours, |entry| entry.scope)
     }
 
     /// What is known of a name. The labels come in the order of the name, without the root's;
@@ -199,7 +217,7 @@ impl Table {
     /// The answer for the first `given` bytes of an address, which lie in the zone.
     fn pointer(&self, bytes: [u8; 4], given: usize, apex: Apex, kind: RecordKind) -> Answer<'_> {
         let name = match given {
-            4 => self.names.get(&Ipv4Addr::from(bytes).into()),
+            4 => self.entries.get(&Ipv4Addr::from(bytes).into()).map(|entry| &entry.name),
             _ => None,
         };
         match (name, kind) {
@@ -217,7 +235,7 @@ impl Table {
         let mut last = first;
         last[given..].fill(u8::MAX);
         let [first, last] = [first, last].map(|bytes| GuestIp::from(Ipv4Addr::from(bytes)));
-        self.names.range(first..=last).next().is_some()
+        self.entries.range(first..=last).next().is_some()
     }
 }
 
@@ -243,10 +261,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    fn entry(name: &str, ip: impl Into<Ipv4Addr>, scope: Scope) -> Entry {
+        Entry { name: name.parse().unwrap(), ip: ip.into().into(), scope }
+    }
+
     fn table(subnet: &str, running: &[(&str, [u8; 4])]) -> Table {
-        let running = running
-            .iter()
-            .map(|(name, ip)| (name.parse().unwrap(), GuestIp::from(Ipv4Addr::from(*ip))));
+        let running = running.iter().map(|(name, ip)| entry(name, *ip, Scope::Ours));
         Table::new(subnet.parse().unwrap(), 7, running)
     }
 
@@ -283,6 +303,15 @@ mod tests {
         for kind in [RecordKind::Other, RecordKind::Ptr, RecordKind::Soa, RecordKind::Ns] {
             assert_eq!(ask(&table, "otter.vm", kind), Answer::NoData(apex), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn others_names_are_for_guests_that_may_have_them() {
+        let running = [("otter", 2, Scope::All), ("heron", 3, Scope::Ours)]
+            .map(|(name, last, scope)| entry(name, [172, 16, 0, last], scope));
+        let table = Table::new("172.16.0.1/24".parse().unwrap(), 1, running);
+        let scopes = [1, 2, 3, 4].map(|last| table.scope(Ipv4Addr::new(172, 16, 0, last).into()));
+        assert_eq!(scopes, [Scope::Ours, Scope::All, Scope::Ours, Scope::Ours]);
     }
 
     #[test]
@@ -405,21 +434,21 @@ mod tests {
             stranger in "[a-z]{1,8}",
         ) {
             let mut seen = BTreeSet::new();
-            let running: Vec<(VmName, GuestIp)> = running
+            let running: Vec<Entry> = running
                 .iter()
                 .filter(|(_, low)| seen.insert(**low))
-                .map(|(name, low)| (name.parse().unwrap(), Ipv4Addr::from_bits(0xac10_0000 | u32::from(*low)).into()))
+                .map(|(name, low)| entry(name, Ipv4Addr::from_bits(0xac10_0000 | u32::from(*low)), Scope::All))
                 .collect();
             let table = Table::new("172.16.0.1/16".parse().unwrap(), 1, running.clone());
             prop_assert_eq!(table.len(), running.len());
-            for (name, ip) in &running {
+            for Entry { name, ip, .. } in &running {
                 let asked = format!("{name}.vm");
                 prop_assert_eq!(ask(&table, &asked.to_uppercase(), RecordKind::A), Answer::Address(*ip));
                 let [a, b, c, d] = ip.address().octets();
                 let reverse = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
                 prop_assert_eq!(ask(&table, &reverse, RecordKind::Ptr), Answer::Pointer(name));
             }
-            if running.iter().all(|(name, _)| name.as_str() != stranger) {
+            if running.iter().all(|entry| entry.name.as_str() != stranger) {
                 let asked = format!("{stranger}.vm");
                 prop_assert_eq!(ask(&table, &asked, RecordKind::A), Answer::NoName(VM_APEX));
             }

@@ -12,7 +12,8 @@ pub enum Audience {
     /// The host: whoever reaches the listener. Its resolver asks us for our names alone, and other
     /// names are refused.
     Host,
-    /// Guests: who has such an address, and nobody else. They ask us for all names.
+    /// Guests: who has such an address, and nobody else. Those that the table allows it ask us for
+    /// all names.
     Guests {
         /// The bridge's subnet.
         addresses: RangeInclusive<Ipv4Addr>,

@@ -1,6 +1,6 @@
 //! From a packet to its answer: a pure function over the table.
 
-use banger_core::dns::{Answer, Apex, RecordKind, Table, ZONE};
+use banger_core::dns::{Answer, Apex, RecordKind, Scope, Table, ZONE};
 use banger_core::net::GuestIp;
 use banger_core::vm_name::VmName;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
@@ -38,14 +38,16 @@ pub enum Transport {
 pub enum Asker {
     /// Somebody who asks us for our names alone.
     Host,
-    /// The guest with this address, who asks us for all names.
+    /// The guest with this address, who may ask us for all names if the table says so.
     Guest(GuestIp),
 }
 
 impl Asker {
-    /// Whether names that are not ours are asked for elsewhere (RFC 1035, section 4.1.1: RA).
-    const fn may_ask_elsewhere(self) -> bool {
-        matches!(self, Self::Guest(_))
+    fn scope(self, table: &Table) -> Scope {
+        match self {
+            Self::Host => Scope::Ours,
+            Self::Guest(guest) => table.scope(guest),
+        }
     }
 }
 
@@ -124,11 +126,13 @@ pub fn respond(
     if header[2] & 0x80 != 0 {
         return None;
     }
+    let scope = asker.scope(table);
     let Ok(request) = Message::from_vec(packet) else {
-        return Some(Reply::Answer(malformed(header, asker)));
+        return Some(Reply::Answer(malformed(header, scope)));
     };
     let (mut response, whose) = answer(&request, table, lifetimes);
-    response.metadata.recursion_available = asker.may_ask_elsewhere();
+    // Names that are not ours are asked for elsewhere (RFC 1035, section 4.1.1: RA).
+    response.metadata.recursion_available = scope == Scope::All;
     let encoded = response.to_vec().ok()?;
     let limit = match transport {
         Transport::Udp => usize::from(request.max_payload().clamp(MIN_UDP, MAX_UDP)),
@@ -137,7 +141,7 @@ pub fn respond(
     let response =
         if encoded.len() <= limit { encoded } else { response.truncate().to_vec().ok()? };
     Some(match whose {
-        Whose::Others if asker.may_ask_elsewhere() => Reply::Elsewhere(response),
+        Whose::Others if scope == Scope::All => Reply::Elsewhere(response),
         Whose::Ours | Whose::Others => Reply::Answer(response),
     })
 }
@@ -158,9 +162,9 @@ enum Whose {
 }
 
 /// The answer to what has a header and cannot be read beyond it: the same with FORMERR.
-fn malformed(header: &[u8; HEADER], asker: Asker) -> Vec<u8> {
+fn malformed(header: &[u8; HEADER], scope: Scope) -> Vec<u8> {
     let [id_high, id_low, flags, ..] = *header;
-    let recursion = if asker.may_ask_elsewhere() { 0x80 } else { 0 };
+    let recursion = if scope == Scope::All { 0x80 } else { 0 };
     // Operation and RD are the asker's; QR is set, and all counts are 0.
     let mut response = vec![id_high, id_low, 0x80 | flags & 0x79, recursion | 1];
     response.resize(HEADER, 0);
@@ -298,14 +302,25 @@ fn vm_name(vm: &VmName) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_core::dns::Entry;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
     const LIFETIMES: Lifetimes = Lifetimes { positive: 5, negative: 0 };
 
+    /// `otter` is told all names, and `heron` ours.
     fn table() -> Table {
-        let otter = ("otter".parse().unwrap(), Ipv4Addr::new(172, 16, 0, 2).into());
-        Table::new("172.16.0.1/24".parse().unwrap(), 7, [otter])
+        let running = [("otter", 2, Scope::All), ("heron", 3, Scope::Ours)];
+        let running = running.map(|(name, last, scope)| Entry {
+            name: name.parse().unwrap(),
+            ip: guest(last),
+            scope,
+        });
+        Table::new("172.16.0.1/24".parse().unwrap(), 7, running)
+    }
+
+    fn guest(last: u8) -> GuestIp {
+        Ipv4Addr::new(172, 16, 0, last).into()
     }
 
     fn request(name: &str, of: RecordType) -> Message {
@@ -402,6 +417,28 @@ mod tests {
         update.metadata.op_code = OpCode::Update;
         assert_eq!(of(&update), Verdict::Faulty);
         assert_eq!(verdict(&[]), Verdict::Faulty);
+    }
+
+    #[test]
+    fn a_guest_is_sent_elsewhere_for_others_names_only_where_the_table_allows_it() {
+        let reply = |asker, name| {
+            let packet = request(name, RecordType::A).to_vec().unwrap();
+            let reply = respond(&packet, &table(), LIFETIMES, asker, Transport::Udp).unwrap();
+            let (whose, bytes) = match &reply {
+                Reply::Answer(bytes) => ("answer", bytes),
+                Reply::Elsewhere(bytes) => ("elsewhere", bytes),
+            };
+            let read = Message::from_vec(bytes).unwrap();
+            let ra = if read.metadata.recursion_available { " ra" } else { "" };
+            format!("{whose}{ra} {}", read.metadata.response_code.to_str())
+        };
+        let [with, without, nobody] = [2, 3, 9].map(|last| Asker::Guest(guest(last)));
+        assert_eq!(reply(with, "example.org."), "elsewhere ra Query Refused");
+        assert_eq!(reply(with, "heron.vm."), "answer ra No Error");
+        for asker in [without, nobody, Asker::Host] {
+            assert_eq!(reply(asker, "example.org."), "answer Query Refused", "{asker:?}");
+            assert_eq!(reply(asker, "otter.vm."), "answer No Error", "{asker:?}");
+        }
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! follows. So a name is there before a start returns and gone before a stop does, and a new daemon
 //! has the names of the VMs that it takes up.
 
-use banger_core::dns::Table;
+use banger_core::dns::{Entry, Scope, Table};
 use banger_core::id::VmId;
-use banger_core::net::{GuestIp, Subnet};
+use banger_core::net::Subnet;
 use banger_core::state::VmState;
 use banger_core::vm::Vm;
-use banger_core::vm_name::VmName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Names {
     subnet: Subnet,
-    running: Mutex<BTreeMap<VmId, (VmName, GuestIp)>>,
+    running: Mutex<BTreeMap<VmId, Entry>>,
     table: watch::Sender<Arc<Table>>,
 }
 
@@ -34,12 +33,14 @@ impl Names {
     }
 
     /// Follows a VM into its state. When this returns, the table has its name if it runs, and has
-    /// it no longer if it does not.
+    /// it no longer if it does not. It also says then what the guest is told of others' names, which
+    /// is nothing without NAT: a guest that is to reach nobody would reach whoever answers for a name.
     pub(crate) fn follow(&self, vm: &Vm) {
         // A panic under the lock leaves the map whole: each change is one call.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = if vm.state == VmState::Running {
-            let entry = (vm.name.clone(), vm.identity.ip);
+            let scope = if vm.spec.nat { Scope::All } else { Scope::Ours };
+            let entry = Entry { name: vm.name.clone(), ip: vm.identity.ip, scope };
             running.insert(vm.id.clone(), entry.clone()) != Some(entry)
         } else {
             running.remove(&vm.id).is_some()

@@ -2,7 +2,7 @@
 
 use crate::fake_resolved::{Bus, Link, OURS};
 use banger_api::{HostDnsState, HostDnsStatus};
-use banger_core::dns::Table;
+use banger_core::dns::{Entry, Scope, Table};
 use banger_core::net::Subnet;
 use banger_daemon::resolved::{HostDns, HostDnsError, Wanted, Wish};
 use banger_host::resolved::link_number;
@@ -73,10 +73,11 @@ impl Scene {
 
     /// These VMs run from now on.
     fn run(&self, names: &[&str]) {
-        let running = names
-            .iter()
-            .zip(2..)
-            .map(|(name, last)| (name.parse().unwrap(), Ipv4Addr::new(172, 16, 0, last).into()));
+        let running = names.iter().zip(2..).map(|(name, last)| Entry {
+            name: name.parse().unwrap(),
+            ip: Ipv4Addr::new(172, 16, 0, last).into(),
+            scope: Scope::All,
+        });
         let serial = self.names.borrow().serial() + 1;
         self.names.send_replace(Arc::new(Table::new(self.subnet, serial, running)));
     }

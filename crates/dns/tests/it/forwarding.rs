@@ -1,6 +1,7 @@
 //! A listener for guests: names of others come from elsewhere.
 
-use crate::scene::{Asker, LONG, Scene, framed, read_frame};
+use crate::scene::{Asker, LONG, Scene, entry, framed, read_frame};
+use banger_core::dns::{Entry, Scope};
 use banger_dns::{Audience, Forwarder, Upstreams};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, TXT};
@@ -28,7 +29,13 @@ impl Upstreams for Servers {
 async fn guests(servers: &Arc<Servers>) -> Scene {
     let forwarder = Forwarder::new(Arc::clone(servers) as _);
     let addresses = Ipv4Addr::LOCALHOST..=Ipv4Addr::new(127, 0, 0, 99);
-    Scene::start_for(Audience::Guests { addresses, forwarder }, &[("otter", 2)]).await
+    Scene::start_for(Audience::Guests { addresses, forwarder }, otter_and_asker(Scope::All)).await
+}
+
+/// `otter`, and the guest who asks.
+fn otter_and_asker(asker: Scope) -> Vec<Entry> {
+    let otter = entry("otter", [172, 16, 0, 2].into(), Scope::Ours);
+    vec![otter, entry("asker", Ipv4Addr::LOCALHOST, asker)]
 }
 
 /// A server elsewhere.
@@ -161,7 +168,8 @@ async fn own_names_are_answered_here_and_all_others_elsewhere() {
 async fn who_is_not_in_the_subnet_is_not_answered() {
     let forwarder = Forwarder::new(Arc::new(Servers::default()));
     let subnet = "172.16.0.1/24".parse().unwrap();
-    let scene = Scene::start_for(Audience::guests(subnet, forwarder), &[("otter", 2)]).await;
+    let audience = Audience::guests(subnet, forwarder);
+    let scene = Scene::start_for(audience, otter_and_asker(Scope::All)).await;
     let asker = Asker::of(scene.address).await;
     asker.send("otter.vm.", RecordType::A).await;
     // What is sent later through a connection is closed unanswered, so the datagram was passed over.
@@ -170,6 +178,27 @@ async fn who_is_not_in_the_subnet_is_not_answered() {
     let closed = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut end);
     assert!(timeout(LONG, closed).await.unwrap().is_ok_and(|length| length == 0));
     assert_eq!(scene.authority.answered(), 0);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn who_may_not_have_others_names_is_refused_them_from_the_next_query_on() {
+    let (elsewhere, servers) = serve(knows).await;
+    let scene = guests(&servers).await;
+    let asker = Asker::of(scene.address).await;
+    let mut stream = TcpStream::connect(scene.address).await.unwrap();
+    let query = crate::scene::query(9, "example.org.", RecordType::A);
+    for scope in [Scope::Ours, Scope::All, Scope::Ours] {
+        scene.swap_entries(otter_and_asker(scope));
+        elsewhere.seen.lock().unwrap().clear();
+        let expected = if scope == Scope::All { Ok(THERE) } else { Err(ResponseCode::Refused) };
+        assert_eq!(asker.address("example.org.").await, expected);
+        stream.write_all(&framed(&query)).await.unwrap();
+        let through = timeout(LONG, read_frame(&mut stream)).await.unwrap();
+        assert_eq!(through.answers.len(), usize::from(scope == Scope::All));
+        assert_eq!(elsewhere.seen.lock().unwrap().is_empty(), scope == Scope::Ours);
+        assert_eq!(asker.address("otter.vm.").await, Ok(Ipv4Addr::new(172, 16, 0, 2)));
+    }
     scene.end().await;
 }
 

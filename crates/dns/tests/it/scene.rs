@@ -1,7 +1,7 @@
 //! A server on a free port of the loopback interface, with a table that the test changes, and who
 //! asks it.
 
-use banger_core::dns::Table;
+use banger_core::dns::{Entry, Scope, Table};
 use banger_dns::{Audience, Authority, Lifetimes, Server};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -27,20 +27,26 @@ pub(crate) struct Scene {
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// The table of these VMs, each with the last byte of its address.
-fn table(serial: u32, running: &[(&str, u8)]) -> Arc<Table> {
-    let running = running
-        .iter()
-        .map(|(name, last)| (name.parse().unwrap(), Ipv4Addr::new(172, 16, 0, *last).into()));
+fn table(serial: u32, running: Vec<Entry>) -> Arc<Table> {
     Arc::new(Table::new("172.16.0.1/24".parse().unwrap(), serial, running))
+}
+
+pub(crate) fn entry(name: &str, ip: Ipv4Addr, scope: Scope) -> Entry {
+    Entry { name: name.parse().unwrap(), ip: ip.into(), scope }
+}
+
+/// The VMs, each with the last byte of its address.
+fn entries(running: &[(&str, u8)]) -> Vec<Entry> {
+    let one = |(name, last): &(&str, u8)| entry(name, [172, 16, 0, *last].into(), Scope::Ours);
+    running.iter().map(one).collect()
 }
 
 impl Scene {
     pub(crate) async fn start(running: &[(&str, u8)]) -> Self {
-        Self::start_for(Audience::Host, running).await
+        Self::start_for(Audience::Host, entries(running)).await
     }
 
-    pub(crate) async fn start_for(audience: Audience, running: &[(&str, u8)]) -> Self {
+    pub(crate) async fn start_for(audience: Audience, running: Vec<Entry>) -> Self {
         let (sender, receiver) = watch::channel(table(1, running));
         let lifetimes = Lifetimes { positive: 5, negative: 0 };
         let authority = Arc::new(Authority::new(receiver, lifetimes));
@@ -52,6 +58,10 @@ impl Scene {
 
     /// Other VMs run from now on.
     pub(crate) fn swap(&self, running: &[(&str, u8)]) {
+        self.swap_entries(entries(running));
+    }
+
+    pub(crate) fn swap_entries(&self, running: Vec<Entry>) {
         let serial = self.authority.table().serial() + 1;
         self.table.send_replace(table(serial, running));
     }

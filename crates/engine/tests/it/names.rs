@@ -1,7 +1,8 @@
 //! A VM's name can be asked for while it runs, and at no other time.
 
 use crate::world::{LONG, World, finish};
-use banger_core::dns::{Answer, Apex, RecordKind};
+use banger_core::dns::{Answer, Apex, RecordKind, Scope};
+use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
 use banger_host::{Exit, Signal};
 use std::time::Duration;
@@ -83,4 +84,16 @@ async fn a_new_daemon_has_the_names_of_the_vms_that_are_alive() {
     assert!(serial > 1 && world.engine.names().borrow().len() == 1);
     timeout(LONG, world.start("otter")).await.unwrap().unwrap();
     assert!(resolves(&world, "otter"));
+}
+
+#[tokio::test]
+async fn others_names_are_for_guests_with_nat_and_a_switch_is_followed() {
+    let world = World::new().await;
+    let ip = world.create("otter").await.unwrap().vm.unwrap().vm.identity.ip;
+    let scope = || world.engine.names().borrow().scope(ip);
+    for (nat, expected) in [(false, Scope::Ours), (true, Scope::All), (false, Scope::Ours)] {
+        let change = SpecChange { nat: Some(nat), ..SpecChange::default() };
+        finish(world.engine.set("otter", change).unwrap()).await.unwrap();
+        assert_eq!(scope(), expected, "nat = {nat}");
+    }
 }

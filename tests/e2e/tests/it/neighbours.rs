@@ -19,7 +19,7 @@ fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
     heron.within(BOOT).shows("heron: ready in ");
 
     reach_the_host_at_the_bridges_address(&site);
-    know_each_others_names_and_the_worlds(&site, &world);
+    know_each_others_names_and_with_nat_the_worlds(&site, &world);
     only_with_nat_the_world(&site, &world);
     only_with_nat_each_other(&site);
     several_at_once(&site);
@@ -40,19 +40,23 @@ fn reach_the_host_at_the_bridges_address(site: &Site) {
     assert_eq!(elsewhere.callers(), [""; 0]);
 }
 
-/// The world is asked by the host, so a guest without NAT knows its names too.
-fn know_each_others_names_and_the_worlds(site: &Site, world: &World) {
+/// What an address is found by in a guest; nothing where it is not found.
+fn resolve(site: &Site, name: &str, asked: &str) -> String {
+    let line = format!("getent ahostsv4 {asked} | cut -d' ' -f1 | sort -u");
+    site.ssh(name, &line).trim_end().to_owned()
+}
+
+/// `otter` has NAT and `heron` has not.
+fn know_each_others_names_and_with_nat_the_worlds(site: &Site, world: &World) {
     let [otter, heron] = ["otter", "heron"].map(|name| site.text(name, "ip"));
     for (name, other, address) in [("otter", "heron", &heron), ("heron", "otter", &otter)] {
-        let resolve = |asked: &str| {
-            let line = format!("getent ahostsv4 {asked} | cut -d' ' -f1 | sort -u");
-            site.ssh(name, &line).trim_end().to_owned()
-        };
-        assert_eq!(resolve(other), *address, "{name}");
-        assert_eq!(resolve(&format!("app.{other}.vm")), *address, "{name}");
-        assert_eq!(resolve("lynx.vm"), "", "{name}");
-        assert_eq!(resolve("example.org"), World::SERVER, "{name}");
+        assert_eq!(resolve(site, name, other), *address, "{name}");
+        assert_eq!(resolve(site, name, &format!("app.{other}.vm")), *address, "{name}");
+        assert_eq!(resolve(site, name, "lynx.vm"), "", "{name}");
     }
+    assert_eq!(resolve(site, "heron", "example.org"), "");
+    assert!(!world.names().contains("example.org"), "it is not asked for by heron");
+    assert_eq!(resolve(site, "otter", "example.org"), World::SERVER);
     let asked = world.names();
     assert!(asked.contains("example.org"), "{asked:?}");
     assert!(asked.iter().all(|name| !name.ends_with("vm")), "VMs' names stay here: {asked:?}");
@@ -79,6 +83,8 @@ fn only_with_nat_the_world(site: &Site, world: &World) {
         }
         assert_eq!(site.ssh(with, World::CALL), format!("you are {}\n", World::HOST), "{with}");
         assert_eq!(world.callers(), [World::HOST]);
+        let known = [with, without].map(|name| resolve(site, name, "example.org"));
+        assert_eq!(known, [World::SERVER, ""], "{with} is told others' names");
         let refused = site.ssh(without, World::CALL);
         assert!(refused.ends_with("code 28\n"), "{without}: {refused}");
         let refused = site.ssh(without, &call_as(&site.text(with, "ip")));
