@@ -140,7 +140,7 @@ impl Service for Queries {
     async fn bind(&self, address: SocketAddr) -> io::Result<(SocketAddr, Server)> {
         located(match (&self.audience, address) {
             (Audience::Guests { .. }, SocketAddr::V4(address)) => Server::bind_ahead(address)?,
-            (_, address) => Server::bind(address).await?,
+            (_, address) => Server::bind(address)?,
         })
     }
 

@@ -16,6 +16,8 @@ mod authority;
 mod forward;
 mod respond;
 mod server;
+mod share;
+mod sockets;
 
 pub use audience::Audience;
 pub use authority::Authority;

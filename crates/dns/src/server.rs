@@ -1,19 +1,24 @@
-//! The sockets: one address, UDP and TCP.
+//! An address that is listened on, by UDP and TCP.
+//!
+//! Datagrams have a thread of their own. In a runtime of several threads the one that waits for
+//! events is woken by each datagram, while another answers them: a third of the processor time went
+//! into that.
 
 use crate::audience::Audience;
 use crate::authority::Authority;
 use crate::respond::{Asker, Reply, Transport, fail};
+use crate::share::Shares;
+use crate::sockets::{Presence, Sockets};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinSet;
+use tokio::runtime;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,33 +27,22 @@ use tokio_util::sync::CancellationToken;
 const IDLE: Duration = Duration::from_secs(10);
 /// How many connections are served at once. More wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
+/// How many of them a guest may have. More are closed at once.
+const GUEST_CONNECTIONS: usize = 16;
 /// How many guests' datagrams wait for others at once, each with a socket.
 const FORWARDED: usize = 128;
-/// How many connections the kernel keeps for us to take.
-const BACKLOG: i32 = 128;
-/// How often two free ports of one number are looked for.
-const ATTEMPTS: usize = 16;
+/// How many of them may be one guest's.
+const GUEST_FORWARDED: usize = 32;
 
 /// An address that is listened on.
 #[derive(Debug)]
-pub struct Server {
-    udp: UdpSocket,
-    tcp: TcpListener,
-}
+pub struct Server(Sockets);
 
 impl Server {
-    /// Takes the address, for UDP and TCP. Port 0 is any port that is free in both.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let mut attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
-        loop {
-            attempts -= 1;
-            let tcp = TcpListener::bind(address).await?;
-            match UdpSocket::bind(tcp.local_addr()?).await {
-                Ok(udp) => return Ok(Self { udp, tcp }),
-                Err(error) if attempts == 0 => return Err(error),
-                Err(_) => {}
-            }
-        }
+    /// Takes the address, for UDP and TCP. Port 0 is any port that is free in both. Needs a Tokio
+    /// runtime, and so does [`Server::bind_ahead`].
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        Sockets::open(address, Presence::Now).map(Self)
     }
 
     /// Takes an address that no interface has yet, as the bridge's between two VMs. From when one
@@ -59,24 +53,12 @@ impl Server {
     /// held to the bridge (`SO_BINDTODEVICE`) would need the bridge to be there as well, and would
     /// be in the way of who has the port elsewhere.
     pub fn bind_ahead(address: SocketAddrV4) -> io::Result<Self> {
-        let mut attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
-        loop {
-            attempts -= 1;
-            let tcp = open_ahead(SocketType::STREAM, address)?;
-            listen(&tcp, BACKLOG)?;
-            let tcp = TcpListener::from_std(tcp.into())?;
-            let SocketAddr::V4(taken) = tcp.local_addr()? else { unreachable!("it is IPv4's") };
-            match open_ahead(SocketType::DGRAM, taken) {
-                Ok(udp) => return Ok(Self { udp: UdpSocket::from_std(udp.into())?, tcp }),
-                Err(error) if attempts == 0 => return Err(error),
-                Err(_) => {}
-            }
-        }
+        Sockets::open(address.into(), Presence::Later).map(Self)
     }
 
     /// The address, with the port that was found.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+        self.0.udp.local_addr()
     }
 
     /// Answers queries until `ending` is cancelled, or until the sockets fail.
@@ -86,25 +68,47 @@ impl Server {
         audience: Audience,
         ending: CancellationToken,
     ) -> io::Result<()> {
-        let Self { udp, tcp } = self;
-        tokio::select! {
+        let Sockets { udp, tcp } = self.0;
+        let ending = ending.child_token();
+        // Also when nobody waits for this any longer.
+        let _end = ending.clone().drop_guard();
+        let datagrams = Datagrams {
+            socket: udp,
+            authority: Arc::clone(&authority),
+            audience: audience.clone(),
+            ending: ending.clone(),
+        };
+        let mut datagrams = spawn_blocking(|| datagrams.serve_in_this_thread());
+        let served = tokio::select! {
+            served = &mut datagrams => return served.map_err(io::Error::other)?,
+            served = serve_tcp(&tcp, &authority, &audience) => served,
             () = ending.cancelled() => Ok(()),
-            result = serve_udp(&udp, &authority, &audience) => result,
-            result = serve_tcp(&tcp, &authority, &audience) => result,
-        }
+        };
+        ending.cancel();
+        served.and(datagrams.await.map_err(io::Error::other)?)
     }
 }
 
-fn open_ahead(kind: SocketType, address: SocketAddrV4) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::INET, kind, flags, None)?;
-    sockopt::set_ip_freebind(&socket, true)?;
-    if kind == SocketType::STREAM {
-        // As every listener: connections that have ended are not in the way of the next daemon.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+/// What answers datagrams.
+struct Datagrams {
+    socket: std::net::UdpSocket,
+    authority: Arc<Authority>,
+    audience: Audience,
+    ending: CancellationToken,
+}
+
+impl Datagrams {
+    fn serve_in_this_thread(self) -> io::Result<()> {
+        let Self { socket, authority, audience, ending } = self;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let socket = UdpSocket::from_std(socket)?;
+            tokio::select! {
+                served = serve_udp(&socket, &authority, &audience) => served,
+                () = ending.cancelled() => Ok(()),
+            }
+        })
     }
-    bind(&socket, &address)?;
-    Ok(socket)
 }
 
 async fn serve_udp(
@@ -115,6 +119,7 @@ async fn serve_udp(
     let mut packet = vec![0; usize::from(u16::MAX)];
     // Within this task, so that with it the socket is free.
     let mut forwarded = FuturesUnordered::new();
+    let mut shares = Shares::new(GUEST_FORWARDED);
     loop {
         let (length, address) = tokio::select! {
             received = socket.recv_from(&mut packet) => received?,
@@ -125,14 +130,17 @@ async fn serve_udp(
         match asker.and_then(|asker| authority.respond(query, asker, Transport::Udp)) {
             None => {}
             Some(Reply::Answer(response)) => send(socket, &response, address).await,
-            Some(Reply::Elsewhere(refusal)) if forwarded.len() >= FORWARDED => {
-                send(socket, &fail(refusal), address).await;
-            }
             Some(Reply::Elsewhere(refusal)) => {
+                let share = shares.take(address.ip()).filter(|_| forwarded.len() < FORWARDED);
+                let Some(share) = share else {
+                    send(socket, &fail(refusal), address).await;
+                    continue;
+                };
                 let query = query.to_vec();
                 forwarded.push(async move {
                     let response = audience.ask_elsewhere(&query, refusal, Transport::Udp).await;
                     send(socket, &response, address).await;
+                    drop(share);
                 });
             }
         }
@@ -152,22 +160,28 @@ async fn serve_tcp(
     audience: &Audience,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
+    let mut shares = Shares::new(match audience {
+        Audience::Host => CONNECTIONS,
+        Audience::Guests { .. } => GUEST_CONNECTIONS,
+    });
     loop {
-        tokio::select! {
-            Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
-                match accepted {
-                    Ok((stream, address)) => {
-                        let Some(asker) = audience.asker(address.ip()) else { continue };
-                        let (authority, audience) = (Arc::clone(authority), audience.clone());
-                        connections.spawn(serve_connection(stream, authority, audience, asker));
-                    }
-                    // The asker left before it was its turn.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
+        let accepted = tokio::select! {
+            Some(_ended) = connections.join_next() => continue,
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            // The asker left before it was its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        let share = shares.take(address.ip());
+        let Some((asker, share)) = audience.asker(address.ip()).zip(share) else { continue };
+        let (authority, audience) = (Arc::clone(authority), audience.clone());
+        connections.spawn(async move {
+            serve_connection(stream, authority, audience, asker).await;
+            drop(share);
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -254,6 +254,42 @@ async fn a_long_answer_comes_cut_by_udp_and_whole_through_a_connection() {
     stream.write_all(&framed(&query)).await.unwrap();
     let whole = timeout(LONG, read_frame(&mut stream)).await.unwrap();
     assert_eq!((whole.metadata.id, whole.metadata.truncation, whole.answers.len()), (9, false, 20));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn one_guest_does_not_take_all_connections() {
+    let servers = Arc::new(Servers::default());
+    let scene = guests(&servers).await;
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        streams.push(TcpStream::connect(scene.address).await.unwrap());
+    }
+    // Those that are too many are closed, each in its turn, and so the last one is.
+    let last = streams.last_mut().unwrap();
+    let closed = timeout(LONG, tokio::io::AsyncReadExt::read_u8(last)).await.unwrap();
+    assert_eq!(closed.ok(), None);
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(scene.address).await.unwrap();
+    let query = crate::scene::query(9, "otter.vm.", RecordType::A);
+    for stream in [&mut other, &mut streams[0]] {
+        stream.write_all(&framed(&query)).await.unwrap();
+        let response = timeout(LONG, read_frame(stream)).await.unwrap();
+        assert_eq!(response.answers.len(), 1);
+    }
+    // Connections that end make room.
+    drop(streams);
+    let answered = async {
+        loop {
+            let mut stream = TcpStream::connect(scene.address).await.unwrap();
+            stream.write_all(&framed(&query)).await.ok();
+            if tokio::io::AsyncReadExt::read_u8(&mut stream).await.is_ok() {
+                break;
+            }
+        }
+    };
+    timeout(LONG, answered).await.unwrap();
     scene.end().await;
 }
 

@@ -50,7 +50,7 @@ impl Scene {
         let (sender, receiver) = watch::channel(table(1, running));
         let lifetimes = Lifetimes { positive: 5, negative: 0 };
         let authority = Arc::new(Authority::new(receiver, lifetimes));
-        let server = Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let (address, ending) = (server.address().unwrap(), CancellationToken::new());
         let running = tokio::spawn(server.run(Arc::clone(&authority), audience, ending.clone()));
         Self { address, authority, table: sender, ending, running }
@@ -70,7 +70,7 @@ impl Scene {
     pub(crate) async fn end(self) {
         self.ending.cancel();
         timeout(LONG, self.running).await.unwrap().unwrap().unwrap();
-        Server::bind(self.address).await.unwrap();
+        Server::bind(self.address).unwrap();
     }
 }
 
