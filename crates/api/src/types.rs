@@ -2,7 +2,7 @@
 
 use crate::ErrorBody;
 use crate::HostDnsStatus;
-use banger_core::id::{ImageId, InstanceId, VmId};
+use banger_core::id::{ImageId, InstanceId, OpId, VmId};
 use banger_core::image::{ImageKind, ImageOrigin};
 use banger_core::ledger::Audit;
 use banger_core::net::{GuestIp, MacAddr, Protocol};
@@ -60,6 +60,10 @@ pub struct Vm {
     pub created_at: String,
     /// When its state last changed, RFC 3339 in UTC.
     pub changed_at: String,
+    /// The operation that changed it, by which its lines in the daemon's log are found.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "k3m9x2p7qa")]
+    pub changed_by: Option<OpId>,
     /// The directory of its disks and logs.
     #[schema(value_type = String)]
     pub dir: PathBuf,

@@ -2,7 +2,7 @@
 
 use crate::{LogSource, Vm};
 use banger_core::guest::Stage;
-use banger_core::id::VmId;
+use banger_core::id::{OpId, VmId};
 use banger_core::telling::Telling;
 use banger_core::vm_name::VmName;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,11 @@ pub struct Why {
     pub vm: Option<Vm>,
     /// Why it last failed or ended by itself.
     pub last_error: Option<String>,
+    /// The operation that brought it into its state, or that failed to make it: its lines in the
+    /// daemon's log tell the rest.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "k3m9x2p7qa")]
+    pub op_id: Option<OpId>,
     /// When its creation failed, RFC 3339 in UTC; absent where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<String>,

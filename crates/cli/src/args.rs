@@ -15,7 +15,7 @@ pub(crate) use image::{ImageVerb, RegisterArgs, RenameArgs};
 pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{
     CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
-    StartArgs, StopArgs, Timings, VmVerb,
+    StartArgs, StatsArgs, StopArgs, Timings, VmVerb,
 };
 
 use clap::builder::FalseyValueParser;

@@ -17,6 +17,7 @@ mod show;
 mod signals;
 mod ssh;
 mod ssh_config;
+mod stats;
 mod version;
 
 pub(crate) use ssh_config::SshConfigError;
@@ -85,7 +86,7 @@ async fn vm(session: &Session<'_>, verb: VmVerb) -> Result<(), Failure> {
         VmVerb::Logs(args) => logs::run(session, &args).await,
         VmVerb::Forward(args) => forward::run(session, &args).await,
         VmVerb::Ports(args) => ports::run(session, &args.refs).await,
-        VmVerb::Stats(args) => show::stats(session, &args.refs).await,
+        VmVerb::Stats(args) => stats::run(session, &args).await,
     }
 }
 

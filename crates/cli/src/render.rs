@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod image;
 pub(crate) mod log;
 pub(crate) mod ports;
+pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod vm;

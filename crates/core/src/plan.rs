@@ -225,6 +225,7 @@ mod tests {
             forwards: BTreeSet::new(),
             created_at: UnixMillis(0),
             changed_at: UnixMillis(0),
+            changed_by: None,
         }
     }
 

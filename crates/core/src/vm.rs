@@ -2,7 +2,7 @@
 
 use crate::forward::Forward;
 use crate::guest::HostKey;
-use crate::id::{ImageId, VmId};
+use crate::id::{ImageId, OpId, VmId};
 use crate::net::{GuestIp, MacAddr};
 use crate::resource::CloneMethod;
 use crate::spec::VmSpec;
@@ -42,6 +42,9 @@ pub struct Vm {
     pub created_at: UnixMillis,
     /// When its state last changed.
     pub changed_at: UnixMillis,
+    /// The operation that changed it; a record from before that was kept has none.
+    #[serde(default)]
+    pub changed_by: Option<OpId>,
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

@@ -11,7 +11,7 @@ use crate::shared::{Shared, entropy, now};
 use crate::store::Insert;
 use crate::task::{VmHandle, VmTask, Work};
 use banger_core::error::{chain, fault};
-use banger_core::id::VmId;
+use banger_core::id::{OpId, VmId};
 use banger_core::net::{GuestIp, MacAddr};
 use banger_core::state::VmState;
 use banger_core::vm::{Identity, Vm};
@@ -24,7 +24,7 @@ const TRIES: usize = 64;
 
 /// Makes the VM and, if it says so, boots it.
 pub(crate) async fn create(shared: Arc<Shared>, new: NewVm, report: Reporter) -> Answer {
-    let handle = match register(&shared, &new) {
+    let handle = match register(&shared, &report.id, &new) {
         Ok(handle) => handle,
         Err(error) => return Ok((report, Err(error))),
     };
@@ -76,7 +76,7 @@ async fn discard(
 }
 
 /// Gives the VM its identity, its record and its task.
-fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> {
+fn register(shared: &Arc<Shared>, op: &OpId, new: &NewVm) -> Result<VmHandle, EngineError> {
     let spec = new.spec.over_defaults(&shared.settings.defaults)?;
     let image = match &new.image {
         Some(name) => shared.catalog.called(name)?,
@@ -110,6 +110,7 @@ fn register(shared: &Arc<Shared>, new: &NewVm) -> Result<VmHandle, EngineError> 
         forwards: BTreeSet::new(),
         created_at,
         changed_at: created_at,
+        changed_by: Some(op.clone()),
         id,
         name,
     };

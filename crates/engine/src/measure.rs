@@ -16,8 +16,19 @@ const BORDERS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0];
 
 /// The operations that a user can ask for.
-const OPERATIONS: [&str; 9] =
-    ["bundle build", "create", "delete", "forward", "kill", "restart", "set", "start", "stop"];
+const OPERATIONS: [&str; 11] = [
+    "bundle build",
+    "create",
+    "delete",
+    "forward",
+    "image delete",
+    "image register",
+    "kill",
+    "restart",
+    "set",
+    "start",
+    "stop",
+];
 
 /// Labels with their values.
 type Labels<const N: usize> = [(&'static str, &'static str); N];

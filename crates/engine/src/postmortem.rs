@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::shared::now;
 use crate::view::VmView;
 use banger_core::error::chain;
-use banger_core::id::VmId;
+use banger_core::id::{OpId, VmId};
 use banger_core::names::Layout;
 use banger_core::vm::UnixMillis;
 use banger_core::vm_name::VmName;
@@ -25,6 +25,9 @@ pub(crate) struct Remains {
     pub(crate) id: VmId,
     /// Why it failed, with its causes.
     pub(crate) error: String,
+    /// The operation that failed.
+    #[serde(default)]
+    pub(crate) op_id: Option<OpId>,
     pub(crate) failed_at: UnixMillis,
 }
 
@@ -50,7 +53,8 @@ fn saved(layout: &Layout, name: &VmName, id: &VmId, kind: &str) -> PathBuf {
 /// one of them, it is pointed at the copy.
 pub(crate) fn keep(layout: &Layout, view: &VmView, error: &mut EngineError) {
     let (name, id) = (view.vm.name.clone(), view.vm.id.clone());
-    let remains = Remains { name, id, error: chain(error), failed_at: now() };
+    let op_id = view.vm.changed_by.clone();
+    let remains = Remains { name, id, error: chain(error), op_id, failed_at: now() };
     let logs = [
         (&view.paths.console_log, remains.console_log(layout)),
         (&view.paths.vmm_log, remains.vmm_log(layout)),
@@ -127,6 +131,7 @@ mod tests {
             name: "otter".parse().unwrap(),
             id: VmId::from_entropy(number),
             error: format!("failure {number}"),
+            op_id: None,
             failed_at: UnixMillis(i64::try_from(number).unwrap()),
         };
         record(layout, &remains).unwrap();

@@ -72,7 +72,7 @@ async fn settle_or_mark(
         Ok(settled) => Ok(settled),
         Err(error) => {
             tracing::error!(op_id = %op, vm_id = %vm.id, error = fault(&error), "not settled");
-            change(shared, &mut vm, VmState::Error, Some(chain(&error)))?;
+            change(shared, op, &mut vm, VmState::Error, Some(chain(&error)))?;
             Ok(Some(Settled { vm, running: None, stopping: false }))
         }
     }
@@ -92,7 +92,7 @@ async fn settle(
     let stopping = vm.state == VmState::Stopping;
     if let Some((process, pid)) = find_running(shared, &vm, &recorded).await? {
         tracing::info!(op_id = %op, vm_id = %vm.id, vm_name = %vm.name, pid, "taken up");
-        change(shared, &mut vm, VmState::Running, None)?;
+        change(shared, op, &mut vm, VmState::Running, None)?;
         return Ok(Some(Settled { vm, running: Some((process, pid)), stopping }));
     }
     if !vm.state.may_have_vmm() {
@@ -111,10 +111,10 @@ async fn settle(
     }
     let left = shared.executor.tear_down(op, plan_stop(recorded)).await;
     match left.first() {
-        None => change(shared, &mut vm, VmState::Stopped, why)?,
+        None => change(shared, op, &mut vm, VmState::Stopped, why)?,
         Some(first) => {
             let why = format!("`{}` could not be removed: {}", first.object, chain(&first.error));
-            change(shared, &mut vm, VmState::Error, Some(why))?;
+            change(shared, op, &mut vm, VmState::Error, Some(why))?;
         }
     }
     Ok(Some(Settled { vm, running: None, stopping: false }))
@@ -122,12 +122,14 @@ async fn settle(
 
 fn change(
     shared: &Shared,
+    op: &OpId,
     vm: &mut Vm,
     state: VmState,
     why: Option<String>,
 ) -> Result<(), EngineError> {
     if vm.state != state {
         vm.changed_at = now();
+        vm.changed_by = Some(op.clone());
     }
     vm.state = state;
     vm.last_error = why;
@@ -147,7 +149,7 @@ async fn finish_delete(
         return Ok(None);
     };
     let why = format!("`{}` could not be removed: {}", first.object, chain(&first.error));
-    change(shared, &mut vm, VmState::Error, Some(why))?;
+    change(shared, op, &mut vm, VmState::Error, Some(why))?;
     Ok(Some(Settled { vm, running: None, stopping: false }))
 }
 

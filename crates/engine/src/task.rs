@@ -121,6 +121,8 @@ pub(crate) struct VmTask {
     last_end: Option<LastEnd>,
     /// The operation that booted it: what the boot leads to belongs to that in the log.
     booted_by: Option<OpId>,
+    /// The operation that is under way, or the last one.
+    op: Option<OpId>,
     /// When the guest came as far as it has; `None` where an earlier daemon saw that.
     reached: Option<Instant>,
     view: watch::Sender<VmView>,
@@ -162,6 +164,7 @@ impl VmTask {
             pid,
             last_end: None,
             booted_by: None,
+            op: None,
             reached: None,
             view: sender,
             cancel: Arc::clone(&cancel),
@@ -198,10 +201,8 @@ impl VmTask {
     async fn execute(&mut self, command: Command) -> After {
         let Command { work, mut report, reply } = command;
         let is_delete = matches!(work, Work::Delete);
-        let span = tracing::info_span!(
-            "work", op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
-            image = %self.shared.catalog.name_of(&self.vm.image)
-        );
+        let span = self.span(&report.id);
+        self.op = Some(report.id.clone());
         let result = self.perform(work, &mut report).instrument(span).await;
         self.settle_after(&result, &report);
         let deleted = is_delete && result.is_ok();
@@ -217,6 +218,14 @@ impl VmTask {
             tracing::trace!("the asker is gone");
         }
         if deleted { After::Deleted } else { After::Exists }
+    }
+
+    /// What is in every log line of an operation on this VM.
+    fn span(&self, op: &OpId) -> tracing::Span {
+        tracing::info_span!(
+            "work", op_id = %op, vm_id = %self.vm.id, vm_name = %self.vm.name,
+            image = %self.shared.catalog.name_of(&self.vm.image)
+        )
     }
 
     /// Whatever a command met, the state is settled when it is over.
@@ -295,7 +304,11 @@ impl VmTask {
     async fn take_sign(&mut self, sign: Sign) {
         match sign {
             Sign::Ready(readiness) => self.enter_readiness(readiness),
-            Sign::Exited(ended) => self.ended_by_itself(&ended).await,
+            Sign::Exited(ended) => {
+                let report = Reporter::new(new_op(), self.shared.measures.clone()).0;
+                let span = self.span(&report.id);
+                self.ended_by_itself(&ended, report).instrument(span).await;
+            }
         }
     }
 
@@ -324,22 +337,21 @@ impl VmTask {
     }
 
     /// The VMM has ended and nobody asked for it.
-    async fn ended_by_itself(&mut self, ended: &Ended) {
-        let mut report = Reporter::new(new_op(), self.shared.measures.clone()).0;
+    async fn ended_by_itself(&mut self, ended: &Ended, mut report: Reporter) {
+        self.op = Some(report.id.clone());
         self.vm.last_error = self.reason(ended);
         self.last_end = Some(LastEnd::ByItself);
         tracing::warn!(
-            op_id = %report.id, vm_id = %self.vm.id, vm_name = %self.vm.name,
             exit = %ended.exit, reason = self.vm.last_error, "the VM has ended by itself"
         );
         self.shared.measures.ended_by_themselves.inc();
         self.monitor = None;
         if let Err(error) = self.enter(VmState::Stopping) {
-            tracing::error!(op_id = %report.id, error = fault(&error), "the state was not saved");
+            tracing::error!(error = fault(&error), "the state was not saved");
         }
         let result = self.finish_stop(&mut report).await.map(|()| true);
         if let Err(error) = &result {
-            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, error = fault(error), "clean-up failed");
+            tracing::error!(error = fault(error), "clean-up failed");
         }
         self.settle_after(&result, &report);
     }
@@ -382,6 +394,7 @@ impl VmTask {
     pub(crate) fn enter(&mut self, state: VmState) -> Result<(), EngineError> {
         self.vm.state = state;
         self.vm.changed_at = now();
+        self.vm.changed_by.clone_from(&self.op);
         if !state.may_have_vmm() {
             (self.readiness, self.pid) = (Readiness::None, None);
         }

@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::postmortem::{self, Remains};
 use crate::shared::Shared;
 use crate::view::VmView;
-use banger_core::id::VmId;
+use banger_core::id::{OpId, VmId};
 use banger_core::names::Layout;
 use banger_core::reference::RefError;
 use banger_core::telling::{BootStage, Telling, Voice, boot_stages, plain};
@@ -32,6 +32,8 @@ pub struct Why {
     pub view: Option<VmView>,
     /// Why it last failed or ended by itself.
     pub last_error: Option<String>,
+    /// The operation that brought it into its state, or that failed to make it.
+    pub op_id: Option<OpId>,
     /// When its creation failed, where it did.
     pub failed_at: Option<UnixMillis>,
     /// The stages of the last boot.
@@ -84,9 +86,10 @@ pub(crate) fn why(shared: &Shared, reference: &str) -> Result<Why, EngineError> 
             let kept = postmortem::find(layout, reference).ok_or(error)?;
             let Logs { stages, findings, console, vmm } =
                 Logs::read(&kept.console_log(layout), &kept.vmm_log(layout))?;
-            let Remains { name, id, error, failed_at } = kept;
+            let Remains { name, id, error, op_id, failed_at } = kept;
             let (last_error, failed_at) = (Some(error), Some(failed_at));
-            Ok(Why { name, id, view: None, last_error, failed_at, stages, findings, console, vmm })
+            let view = None;
+            Ok(Why { name, id, view, last_error, op_id, failed_at, stages, findings, console, vmm })
         }
         Err(error) => Err(error),
     }
@@ -106,6 +109,7 @@ fn of_vm(layout: &Layout, view: VmView) -> Result<Why, EngineError> {
         name: view.vm.name.clone(),
         id: view.vm.id.clone(),
         last_error: view.vm.last_error.clone(),
+        op_id: view.vm.changed_by.clone(),
         failed_at: None,
         view: Some(view),
         stages,

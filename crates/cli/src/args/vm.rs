@@ -58,6 +58,15 @@ Example:
 
 The guest is asked over ssh. A UDP port is listed also where its program only sends from it.";
 
+const STATS_NOTE: &str = "\
+Examples:
+  banger vm stats                 all VMs, once
+  banger vm stats -w otter        look again every two seconds
+  banger --json vm stats -w       one document a line
+
+CPU is that of the host, where 100 % is one processor. Of the disks only what the VM has
+written itself counts.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum VmVerb {
     /// Create a VM and boot it
@@ -98,6 +107,7 @@ pub(crate) enum VmVerb {
     #[command(after_help = PORTS_NOTE)]
     Ports(RefsArgs),
     /// Show what VMs use
+    #[command(after_help = STATS_NOTE)]
     Stats(StatsArgs),
 }
 
@@ -424,6 +434,9 @@ impl LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
+    /// Look again every two seconds, until Ctrl-C; with bars on a terminal
+    #[arg(long, short)]
+    pub(crate) watch: bool,
     /// Names or ids, or unique beginnings of them [default: all]
     #[arg(value_name = "VM", value_parser = value::reference)]
     pub(crate) refs: Vec<String>,

@@ -14,6 +14,13 @@ pub(super) struct Report<T> {
     result: Result<T, ErrorBody>,
 }
 
+impl<T> Report<T> {
+    /// The answer, or why there is none.
+    pub(super) fn answer(&self) -> Result<&T, &ErrorBody> {
+        self.result.as_ref()
+    }
+}
+
 /// Asks for all of them at once.
 pub(super) async fn ask<T, E: Into<ErrorBody>, A: Future<Output = Result<T, E>>>(
     refs: &[String],
@@ -80,9 +87,18 @@ fn tell_document<T: Serialize>(
     key: &'static str,
     reports: &[Report<T>],
 ) -> Result<(), Failure> {
-    let documents: Vec<_> = reports.iter().map(|report| Document { key, report }).collect();
-    output.answer(&documents, |_| String::new())?;
+    output.answer(&documents(key, reports), |_| String::new())?;
     end(reports)
+}
+
+/// The document of all in one line, for who reads one after the other.
+pub(super) fn document_line<T: Serialize>(key: &'static str, reports: &[Report<T>]) -> String {
+    let documents = documents(key, reports);
+    serde_json::to_string(&documents).expect("an answer is plain data") + "\n"
+}
+
+fn documents<'a, T>(key: &'static str, reports: &'a [Report<T>]) -> Vec<Document<'a, T>> {
+    reports.iter().map(|report| Document { key, report }).collect()
 }
 
 /// The command fails as its worst part did.

@@ -1,4 +1,4 @@
-//! `banger vm list`, `show` and `stats`.
+//! `banger vm list` and `show`.
 
 use super::Session;
 use super::several::{ask, tell_all};
@@ -22,18 +22,4 @@ pub(super) async fn show(session: &Session<'_>, refs: &[String]) -> Result<(), F
     tell_all(session.output, "vm", &reports, |vms| {
         vms.map(render::vm::show).collect::<Vec<_>>().join("\n")
     })
-}
-
-pub(super) async fn stats(session: &Session<'_>, refs: &[String]) -> Result<(), Failure> {
-    let client = session.client().await?;
-    let all: Vec<String> = match refs {
-        [] => client.vms().await?.vms.into_iter().map(|vm| vm.name.to_string()).collect(),
-        refs => refs.to_vec(),
-    };
-    let reports = ask(&all, async |reference| client.stats(&reference).await).await;
-    if all.is_empty() && session.output.format() == Format::Text {
-        session.output.note("there is no VM; `banger vm create` makes one");
-        return Ok(());
-    }
-    tell_all(session.output, "stats", &reports, |stats| render::vm::stats(stats))
 }

@@ -2,10 +2,9 @@
 
 use super::error::printable;
 use super::table::{pairs, table};
-use super::time::{age, elapsed, rough};
-use banger_api::{ForwardState, Timing, Vm, VmForward, VmStats};
+use super::time::{age, elapsed};
+use banger_api::{ForwardState, Timing, Vm, VmForward};
 use banger_core::state::Readiness;
-use banger_core::unit::Bytes;
 use jiff::Timestamp;
 
 /// The table of `vm list`.
@@ -49,11 +48,17 @@ pub(crate) fn show(vm: &Vm) -> String {
         ("vmm", or_dash(vm.vmm.map(|kind| kind.as_str().to_owned()))),
         ("pid", or_dash(vm.pid.map(|pid| pid.to_string()))),
         ("created", vm.created_at.clone()),
-        ("changed", vm.changed_at.clone()),
+        ("changed", changed(vm)),
         ("directory", vm.dir.display().to_string()),
         ("console log", vm.console_log.display().to_string()),
         ("vmm log", vm.vmm_log.display().to_string()),
     ])
+}
+
+/// When it changed, and what brought that about.
+fn changed(vm: &Vm) -> String {
+    let by = vm.changed_by.as_ref().map(|op| format!(", by operation {op}"));
+    format!("{}{}", vm.changed_at, by.unwrap_or_default())
 }
 
 /// The forwards in one line: `8080:80/tcp open, 53:53/udp failed`.
@@ -92,25 +97,6 @@ pub(crate) fn forward_table(vm: &Vm) -> String {
 /// An error that may quote several lines, in one.
 pub(super) fn one_line(text: &str) -> String {
     printable(text).split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-/// The table of `vm stats`.
-pub(crate) fn stats<'a>(all: impl Iterator<Item = &'a VmStats>) -> String {
-    let rows: Vec<_> = all
-        .map(|stats| {
-            [
-                stats.vm.name.to_string(),
-                stats.vm.state.to_string(),
-                format!("{}.{} %", stats.cpu_permille / 10, stats.cpu_permille % 10),
-                elapsed(stats.cpu_ms),
-                Bytes(stats.resident_bytes).to_string(),
-                Bytes(stats.root_bytes).to_string(),
-                Bytes(stats.work_bytes).to_string(),
-                rough(stats.uptime_ms / 1_000),
-            ]
-        })
-        .collect();
-    table(["NAME", "STATE", "CPU", "CPU TIME", "RESIDENT", "ROOT", "WORK", "UPTIME"], &rows)
 }
 
 /// How far a boot has come in the time that was waited.

@@ -33,7 +33,10 @@ fn head(why: &Why) -> String {
     };
     let name = &why.name;
     let error = why.last_error.as_deref().map_or("none".to_owned(), one_line);
-    format!("{TITLE}{name}{TITLE:#}: {state}\n{TITLE}last error{TITLE:#}: {error}\n")
+    let operation = why.op_id.as_ref().map_or_else(String::new, |op| {
+        format!("{TITLE}operation{TITLE:#}: {op}; `banger daemon logs --op {op}` has its steps\n")
+    });
+    format!("{TITLE}{name}{TITLE:#}: {state}\n{TITLE}last error{TITLE:#}: {error}\n{operation}")
 }
 
 fn section(title: &str) -> String {

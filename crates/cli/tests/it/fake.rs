@@ -121,8 +121,14 @@ impl Fake {
 
     /// Waits until something was asked.
     pub(crate) fn wait_until_asked(&self, request: &str) {
+        self.wait_until_asked_times(request, 1);
+    }
+
+    /// Waits until something was asked so many times.
+    pub(crate) fn wait_until_asked_times(&self, request: &str, times: usize) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !self.asked().iter().any(|asked| asked.starts_with(request)) {
+        let is_it = |asked: &&String| asked.starts_with(request);
+        while self.asked().iter().filter(is_it).count() < times {
             assert!(std::time::Instant::now() < deadline, "nobody asked for {request}");
             std::thread::yield_now();
         }
@@ -226,7 +232,7 @@ pub(crate) fn vm(name: &str, state: &str, readiness: &str) -> Value {
         "spec": { "vcpu": 2, "memory": 1024, "overlay": 8192, "work_disk": 8192, "nat": true },
         "overlay_method": "reflink", "vmm": "qemu", "pid": 4711, "last_error": null,
         "created_at": (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(75)).to_string(),
-        "changed_at": "2024-05-02T10:00:00Z",
+        "changed_at": "2024-05-02T10:00:00Z", "changed_by": "k3m9x2p7qa",
         "dir": "/state/vms/x", "console_log": "/state/vms/x/console.log",
         "vmm_log": "/state/vms/x/vmm.log",
     })

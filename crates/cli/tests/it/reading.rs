@@ -5,6 +5,7 @@ use crate::transcript::{against, banger};
 use hyper::Method;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use std::process::Stdio;
 
 fn two_vms() -> Fake {
     let vms = json!({ "vms": [vm("heron", "stopped", "none"), vm("otter", "running", "ssh")] });
@@ -67,7 +68,7 @@ fn show_tells_the_good_ones_and_then_the_errors() {
     vmm           qemu
     pid           4711
     created       2024-05-02T09:00:00Z
-    changed       2024-05-02T10:00:00Z
+    changed       2024-05-02T10:00:00Z, by operation k3m9x2p7qa
     directory     /state/vms/x
     console log   /state/vms/x/console.log
     vmm log       /state/vms/x/vmm.log
@@ -102,10 +103,41 @@ fn stats_of_all_are_one_table() {
     assert_snapshot!(banger(&fake, &["vm", "stats"]), @r"
     exit: 0
     --- stdout
-    NAME   STATE    CPU     CPU TIME   RESIDENT   ROOT     WORK     UPTIME
-    otter  running  12.5 %  1 min 1 s  256.0 MiB  5.0 MiB  4.0 KiB  2h
+    NAME   STATE    CPU     MEMORY             ROOT             WORK             UPTIME
+    otter  running  12.5 %  256.0 MiB / 1 GiB  5.0 MiB / 8 GiB  4.0 KiB / 8 GiB  2h
     --- stderr
     ");
+}
+
+#[test]
+fn watched_stats_follow_each_other_where_there_is_no_terminal_and_show_who_comes() {
+    let stats = |name: &str| {
+        json!({
+            "vm": vm(name, "running", "ssh"), "cpu_ms": 61_500, "cpu_permille": 125,
+            "resident_bytes": 268_435_456u64, "root_bytes": 5_242_880, "work_bytes": 4096,
+            "uptime_ms": 7_200_000,
+        })
+    };
+    let (otter, heron) = (vm("otter", "running", "ssh"), vm("heron", "running", "ssh"));
+    let fake = Fake::new()
+        .get("/v1/vms", json!({ "vms": [otter] }))
+        .get_after("GET /v1/vms/otter/stats", "/v1/vms", json!({ "vms": [heron] }))
+        .get("/v1/vms/otter/stats", stats("otter"))
+        .get("/v1/vms/heron/stats", stats("heron"))
+        .serve();
+    let mut command = against(&fake, &["vm", "stats", "-w"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The second look is shown before the third is taken.
+    fake.wait_until_asked_times("GET /v1/vms/heron/stats", 2);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let looks: Vec<&str> = shown.split("\n\n").collect();
+    assert!(looks[0].contains("\notter  running  12.5 %") && !shown.contains('\x1b'), "{shown}");
+    assert!(looks[1].contains("\nheron ") && !looks[1].contains("otter"), "{shown}");
+    assert_eq!(output.stderr, b"");
 }
 
 #[test]
@@ -242,6 +274,7 @@ fn why_puts_the_telling_lines_first_and_marks_them() {
     let why = json!({
         "name": "otter", "id": "0f5k2m9q", "vm": stopped,
         "last_error": "the guest kernel panicked: VFS: Unable to mount root fs",
+        "op_id": "k3m9x2p7qa",
         "stages": [
             { "stage": "start", "at_ms": 240, "took_ms": 240 },
             { "stage": "root", "at_ms": 1420, "took_ms": 1180, "warning": "it does not grow" },
@@ -260,6 +293,7 @@ fn why_puts_the_telling_lines_first_and_marks_them() {
     --- stdout
     otter: stopped, readiness none
     last error: the guest kernel panicked: VFS: Unable to mount root fs
+    operation: k3m9x2p7qa; `banger daemon logs --op k3m9x2p7qa` has its steps
 
     what tells why
       the kernel found no root file system (console, 2 times)

@@ -144,6 +144,41 @@ fn a_bare_host_gets_the_remedy_for_each_thing() {
     ");
 }
 
+/// Hosts that lack one thing each, with the check that has to fail and what its hint has to name.
+#[test]
+fn on_six_broken_hosts_exactly_what_is_broken_fails() {
+    let old = VersionSaid::Line("Firecracker v1.14.0".to_owned());
+    let broken: [(&str, Facts, &str, &str); 6] = [
+        ("no VMM", Facts { has_program: false, ..complete() }, "vm vmm", "firecracker"),
+        ("an old VMM", Facts { version: old, ..complete() }, "vm firecracker", "1.14.1"),
+        (
+            "KVM that cannot be used",
+            Facts {
+                kvm: KvmStatus::Unusable { reason: "it is in use".to_owned() },
+                ..with_host(|host| host.kvm_opens = false)
+            },
+            "vm kvm",
+            "firmware",
+        ),
+        (
+            "no TUN",
+            with_host(|host| host.tun = Err("/dev/net/tun cannot be opened".to_owned())),
+            "vm tun",
+            "modprobe tun",
+        ),
+        ("no nft", with_host(|host| host.nft = None), "nat nft", "apt install nftables"),
+        ("a full disk", with_host(|host| host.room = Ok(Bytes(0))), "disk room", "vm delete"),
+    ];
+    for (what, facts, check, remedy) in broken {
+        let amiss = amiss(&facts);
+        let found: Vec<&str> = amiss.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(found.len(), 1, "{what}: {amiss}");
+        assert!(found[0].starts_with(&format!("{check}: ")), "{what}: {amiss}");
+        let (_, hints) = amiss.split_once("  hint: ").unwrap_or_default();
+        assert!(hints.contains(remedy), "{what}: {amiss}");
+    }
+}
+
 #[test]
 fn remedies_are_those_of_the_distribution() {
     for (distribution, command) in

@@ -9,6 +9,7 @@ mod errors;
 mod fake_resolved;
 mod images;
 mod lifecycle;
+mod log_level;
 mod logs;
 mod metrics;
 mod network;

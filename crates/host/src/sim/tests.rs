@@ -145,6 +145,7 @@ fn vm(number: u64, overlay: OverlayMethod) -> Vm {
         last_error: None,
         created_at: UnixMillis(0),
         changed_at: UnixMillis(0),
+        changed_by: None,
     }
 }
 
