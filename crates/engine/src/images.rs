@@ -18,7 +18,7 @@ use banger_core::unit::Bytes;
 use banger_core::vm::{OverlayMethod, Vm};
 use banger_core::vm_name::{ImageName, VmName};
 use banger_image::artifact::{ArtifactError, check_boot_files, check_rootfs};
-use banger_image::bundle::{BuildRequest, BuildStep, Bundle, build as build_bundle};
+use banger_image::bundle::{BuildRequest, BuildStep, Bundle, BundleSource, build as build_bundle};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -84,7 +84,7 @@ fn is_another(old: &Path, new: &Path) -> bool {
 /// The bundle's image, with its files checked.
 pub(crate) fn bundle_image(shared: &Shared) -> Result<Image, EngineError> {
     match &shared.settings.images {
-        Images::Bundle(dir) => Ok(Bundle::open(dir)?.image()),
+        Images::Bundle(dir) => Ok(Bundle::open(&BundleSource::at(dir))?.image()),
         Images::Simulated => Ok(simulated("default".parse().expect("a plain word"))),
     }
 }

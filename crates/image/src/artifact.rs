@@ -1,7 +1,10 @@
 //! Checks of the files that a VM boots from, each with a reason that names what the file is instead.
 
+use crate::compression::{self, Format};
 use crate::kernel::{self, KernelError};
-use banger_core::error::{ErrorCode, Explain};
+use crate::newc;
+use banger_core::error::{ErrorCode, Explain, chain};
+use banger_core::guest::{MODULES_DIR, MODULES_LIST};
 use banger_core::image::Image;
 use std::fs::File;
 use std::io::{self, Read};
@@ -46,6 +49,38 @@ pub enum ArtifactError {
         /// What it is instead, if that is known.
         found: Option<&'static str>,
     },
+    /// The root file system's file ends too early.
+    #[error("the file system in `{}` has {wanted} bytes, and the file {found}", path.display())]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// What the superblock says.
+        wanted: u64,
+        /// The file's length.
+        found: u64,
+    },
+    /// The initrd is none, or lacks modules that it lists.
+    #[error("`{}` is no initrd that can be used: {reason}", path.display())]
+    Initrd {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ArtifactError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Missing { path, .. }
+            | Self::Read { path, .. }
+            | Self::Kernel { path, .. }
+            | Self::Rootfs { path, .. }
+            | Self::CutShort { path, .. }
+            | Self::Initrd { path, .. } => path,
+        }
+    }
 }
 
 impl Explain for ArtifactError {
@@ -65,6 +100,10 @@ impl Explain for ArtifactError {
                  `dd` from its first sector"
             }
             Self::Rootfs { .. } => "give a raw image with an ext4 file system from its first byte",
+            Self::CutShort { .. } => "copy the whole image again",
+            Self::Initrd { .. } => {
+                "give an archive of the kernel's modules as `banger bundle build` makes it"
+            }
         };
         vec![hint.to_owned()]
     }
@@ -148,6 +187,72 @@ pub fn check_initrd(path: &Path) -> Result<(), ArtifactError> {
     read_head("initrd", path).map(drop)
 }
 
+/// Checks that an ext4 file system is as long as its superblock says.
+///
+/// # Errors
+///
+/// When it is missing, unreadable, something else or cut short.
+pub fn check_rootfs_whole(path: &Path) -> Result<(), ArtifactError> {
+    check_rootfs(path)?;
+    let head = read_head("root file system", path)?;
+    // s_blocks_count_lo, s_log_block_size, s_feature_incompat and s_blocks_count_hi of the
+    // superblock at 0x400; the high half counts only with the 64bit feature (0x80).
+    let field = |offset: usize| {
+        let bytes = head.get(0x400 + offset..0x404 + offset);
+        u64::from(u32::from_le_bytes(
+            bytes.map_or([0; 4], |bytes| [bytes[0], bytes[1], bytes[2], bytes[3]]),
+        ))
+    };
+    let high = if field(0x60) & 0x80 == 0 { 0 } else { field(0x150) };
+    let block = 1024u64.checked_shl(u32::try_from(field(0x18)).unwrap_or(u32::MAX)).unwrap_or(0);
+    let wanted = (high << 32 | field(0x4)).saturating_mul(block);
+    let found =
+        std::fs::metadata(path).map_err(|source| of_io("root file system", path, source))?.len();
+    if found < wanted {
+        return Err(ArtifactError::CutShort { path: path.to_owned(), wanted, found });
+    }
+    Ok(())
+}
+
+/// The largest initrd that is looked into. Debian's modules for a guest are a few MB.
+const MAX_INITRD: usize = 512 << 20;
+
+/// Checks that the file is an archive as the kernel unpacks it, with every module that it lists. One
+/// without a list is for a kernel that has everything built in.
+///
+/// # Errors
+///
+/// When it is missing, unreadable, something else or incomplete.
+pub fn check_modules(path: &Path) -> Result<(), ArtifactError> {
+    let bytes = std::fs::read(path).map_err(|source| of_io("initrd", path, source))?;
+    let unfit = |reason: String| ArtifactError::Initrd { path: path.to_owned(), reason };
+    let archive = match Format::of(&bytes) {
+        Some(format) => {
+            compression::unpack(format, &bytes, MAX_INITRD).map_err(|error| unfit(chain(&error)))?
+        }
+        None => bytes,
+    };
+    if !archive.starts_with(b"070701") {
+        return Err(unfit("it is no cpio archive of the kind `newc`".to_owned()));
+    }
+    let Some(list) = newc::find_file(&archive, MODULES_LIST) else { return Ok(()) };
+    let list = String::from_utf8_lossy(&archive[list]);
+    let lost = list.lines().map(str::trim).find(|name| {
+        !name.is_empty() && newc::find_file(&archive, &format!("{MODULES_DIR}/{name}")).is_none()
+    });
+    match lost {
+        Some(name) => Err(unfit(format!("it lists the module `{name}`, which it does not hold"))),
+        None => Ok(()),
+    }
+}
+
+fn of_io(role: &'static str, path: &Path, source: io::Error) -> ArtifactError {
+    match source.kind() {
+        io::ErrorKind::NotFound => ArtifactError::Missing { role, path: path.to_owned() },
+        _ => ArtifactError::Read { role, path: path.to_owned(), source },
+    }
+}
+
 fn read_head(role: &'static str, path: &Path) -> Result<Vec<u8>, ArtifactError> {
     let read = || {
         let mut head = Vec::with_capacity(HEAD);
@@ -155,10 +260,7 @@ fn read_head(role: &'static str, path: &Path) -> Result<Vec<u8>, ArtifactError> 
         File::open(path)?.take(limit).read_to_end(&mut head)?;
         Ok(head)
     };
-    read().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ArtifactError::Missing { role, path: path.to_owned() },
-        _ => ArtifactError::Read { role, path: path.to_owned(), source },
-    })
+    read().map_err(|source: io::Error| of_io(role, path, source))
 }
 
 #[cfg(test)]

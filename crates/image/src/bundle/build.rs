@@ -7,10 +7,11 @@
 //!
 //! A build never deletes the files of an earlier one: VMs may have their layers over them.
 
+use super::checksum::Checksum;
 use super::debian::{self, KernelPackage};
 use super::manifest::{BundlePath, FileRecord, MANIFEST_VERSION, Manifest, Provenance};
 use super::workshop::Workshop;
-use super::{BuildError, Bundle, MANIFEST_FILE, rootfs};
+use super::{BuildError, Bundle, BundleSource, MANIFEST_FILE, rootfs};
 use crate::initrd::{GUEST_MODULES, render_modules_archive};
 use crate::kernel;
 use crate::modules::ModuleTree;
@@ -73,6 +74,8 @@ pub enum BuildStep {
     Customise,
     /// Writing the ext4 image.
     Rootfs,
+    /// Taking the files' checksums.
+    Checksums,
     /// Moving the files into the bundle.
     Publish,
 }
@@ -86,6 +89,7 @@ impl fmt::Display for BuildStep {
             Self::Bootstrap => "installing Debian packages",
             Self::Customise => "setting up the root file system",
             Self::Rootfs => "writing the root file system",
+            Self::Checksums => "taking checksums",
             Self::Publish => "publishing the bundle",
         })
     }
@@ -124,18 +128,20 @@ pub fn build(
     progress(BuildStep::Rootfs);
     rootfs::write_image(&root, &workshop.path(&names.rootfs), ROOTFS_SIZE, request.cancel)?;
 
-    progress(BuildStep::Publish);
+    progress(BuildStep::Checksums);
     for done in ["package", "kernel", "root"] {
         workshop.discard(done)?;
     }
     let provenance = Provenance {
-        built: request.built.to_owned(),
-        suite: SUITE.to_owned(),
+        built: Some(request.built.to_owned()),
+        suite: Some(SUITE.to_owned()),
+        archive: None,
         packages: std::iter::once(package.version).chain(installed).collect(),
-        files: record(&workshop, &names)?,
+        files: record(&workshop, &names, request.cancel)?,
     };
+    progress(BuildStep::Publish);
     publish(&workshop, request.name.clone(), &names, provenance)?;
-    Bundle::open(workshop.dir()).map_err(BuildError::Unusable)
+    Bundle::open(&BundleSource::at(workshop.dir())).map_err(BuildError::Unusable)
 }
 
 /// Moves the files into the bundle, and the manifest that names them last of all: until it is there,
@@ -216,11 +222,13 @@ fn write(workshop: &Workshop, name: &str, content: &[u8]) -> Result<(), BuildErr
 fn record(
     workshop: &Workshop,
     names: &Names,
+    cancel: &AtomicBool,
 ) -> Result<BTreeMap<BundlePath, FileRecord>, BuildError> {
     let records = names.paths().into_iter().map(|name| {
         let path = workshop.path(name.as_str());
         let bytes = fs::metadata(&path).doing("inspect", &path)?.len();
-        Ok((name, FileRecord { bytes }))
+        let sha256 = Checksum::of_file(&path, cancel).doing("read", &path)?;
+        Ok((name, FileRecord { bytes, sha256: Some(sha256) }))
     });
     records.collect()
 }

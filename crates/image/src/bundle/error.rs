@@ -1,6 +1,9 @@
 //! How opening and building a bundle fail.
 
 use super::build::REQUIRED_PROGRAMS;
+use super::checksum::Checksum;
+use super::manifest::{ArchiveOrigin, MANIFEST_VERSION, Manifest, Provenance};
+use super::parts::{NamedBy, Role};
 use crate::artifact::ArtifactError;
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
@@ -42,15 +45,43 @@ pub enum BundleError {
         #[source]
         source: serde_json::Error,
     },
+    /// Nobody has filled the manifest in.
+    #[error("`{}` is an empty template: it names no files", path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+    },
     /// The manifest is of another time.
-    #[error("`{}` has version {version}; this banger reads version 1", path.display())]
+    #[error("`{}` has version {version}; this banger reads versions 1 to {MANIFEST_VERSION}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// The version that it says.
         version: u32,
     },
-    /// A file that the manifest names is missing or of another kind.
+    /// Files that are known to belong to the bundle are missing or cut short.
+    #[error("the bundle `{}` is half unpacked: {}", dir.display(), faults.join(", "))]
+    HalfUnpacked {
+        /// The bundle's directory.
+        dir: PathBuf,
+        /// Each file with what it lacks.
+        faults: Vec<String>,
+        /// How to have all of them.
+        mend: Mend,
+    },
+    /// A path leads nowhere.
+    #[error("the {role} `{}`, which {named_by} names, does not exist", path.display())]
+    Dangling {
+        /// What it should be.
+        role: Role,
+        /// The path.
+        path: PathBuf,
+        /// Who names it.
+        named_by: NamedBy,
+        /// How to have it.
+        mend: Mend,
+    },
+    /// A file of the bundle is of another kind.
     #[error("the bundle `{}` cannot be booted from", dir.display())]
     Artifact {
         /// The bundle's directory.
@@ -58,23 +89,88 @@ pub enum BundleError {
         /// The file and what is wrong with it.
         #[source]
         source: ArtifactError,
+        /// How to have a good one.
+        mend: Mend,
     },
-    /// The module tree that the manifest names is not there.
+    /// A file that the configuration names is of another kind.
+    #[error("cannot boot from what `{key}` in {origin} names")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// Where it has its value from.
+        origin: String,
+        /// The file and what is wrong with it.
+        #[source]
+        source: ArtifactError,
+    },
+    /// The module tree is a file.
     #[error("the bundle's module tree `{}` is no directory", path.display())]
     NoModules {
-        /// The directory.
+        /// The path.
         path: PathBuf,
     },
-    /// A file is shorter or longer than when it was built.
-    #[error("`{}` has {found} bytes; it was built with {wanted}", path.display())]
+    /// A file is longer than when it was built or unpacked.
+    #[error("`{}` has {found} bytes, and had {wanted} when it was recorded", path.display())]
     WrongSize {
         /// The file.
         path: PathBuf,
-        /// Its length when it was built.
+        /// Its length when it was recorded.
         wanted: u64,
         /// Its length now.
         found: u64,
+        /// How to have it as it was.
+        mend: Mend,
     },
+    /// A file has another content than when it was built or unpacked.
+    #[error("`{}` has changed: its SHA-256 is {found}, and was {wanted}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its checksum when it was recorded.
+        wanted: Checksum,
+        /// Its checksum now.
+        found: Checksum,
+        /// How to have it as it was.
+        mend: Mend,
+    },
+}
+
+/// How to have the files of a bundle again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mend {
+    /// It was built.
+    Build,
+    /// It was fetched from here.
+    Fetch(ArchiveOrigin),
+    /// It is not known where it came from.
+    Unknown,
+}
+
+const BUILD: &str = "build a bundle with `banger bundle build`";
+
+impl Mend {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        match &manifest.provenance {
+            Some(Provenance { archive: Some(archive), .. }) => Self::Fetch(archive.clone()),
+            Some(Provenance { suite: Some(_), .. }) => Self::Build,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let again = match self {
+            Self::Build => return vec![BUILD.to_owned()],
+            Self::Fetch(ArchiveOrigin { from, sha256, .. }) => {
+                format!(
+                    "unpack it again with `banger bundle fetch --from {from} --sha256 {sha256}`"
+                )
+            }
+            Self::Unknown => {
+                "unpack its archive with `banger bundle fetch --from ARCHIVE`".to_owned()
+            }
+        };
+        vec![again, format!("or {BUILD}")]
+    }
 }
 
 impl Explain for BundleError {
@@ -83,7 +179,21 @@ impl Explain for BundleError {
     }
 
     fn hints(&self) -> Vec<String> {
-        vec!["build a bundle with `banger bundle build`".to_owned()]
+        match self {
+            Self::HalfUnpacked { mend, .. }
+            | Self::Artifact { mend, .. }
+            | Self::WrongSize { mend, .. }
+            | Self::Changed { mend, .. } => mend.hints(),
+            Self::Dangling { named_by: NamedBy::Setting { key, .. }, .. }
+            | Self::Setting { key, .. } => vec![format!(
+                "set `{key}` to a file that can be used, or remove it; then `banger daemon restart`"
+            )],
+            Self::Dangling { mend, .. } => mend.hints(),
+            Self::Version { .. } => {
+                vec!["install the banger that wrote it".to_owned(), format!("or {BUILD}")]
+            }
+            _ => Mend::Unknown.hints(),
+        }
     }
 }
 
@@ -94,7 +204,7 @@ pub enum BuildError {
     #[error("building a bundle needs root, since the files of a root file system have owners")]
     NotRoot,
     /// Another build is at work.
-    #[error("another build is at work in `{}`", dir.display())]
+    #[error("another build or fetch is at work in `{}`", dir.display())]
     Busy {
         /// The directory.
         dir: PathBuf,

@@ -1,20 +1,35 @@
 //! The runtime bundle: a directory with everything that a VM boots from.
 //!
 //! `bundle.json` ([`Manifest`]) names the files; without it, a directory that has the legacy file
-//! names is a bundle too. [`build`](build()) makes one from Debian packages.
+//! names is a bundle too, and keys of the configuration can name others ([`BundleSource`]).
+//! [`build`](build()) makes one from Debian packages, [`fetch`](fetch()) unpacks one from an archive,
+//! and [`verify`](verify()) reads all of it.
 
 mod build;
+mod checksum;
 mod debian;
 mod error;
+mod fetch;
 mod manifest;
+mod parts;
+mod pin;
 mod rootfs;
+mod verify;
 mod workshop;
 
 pub use build::{BuildRequest, BuildStep, REQUIRED_PROGRAMS, build};
-pub use error::{BuildError, BundleError};
-pub use manifest::{
-    BundlePath, BundlePathError, FileRecord, MANIFEST_VERSION, Manifest, PackageVersion, Provenance,
+pub use checksum::{Checksum, ChecksumError};
+pub use error::{BuildError, BundleError, Mend};
+pub use fetch::{
+    FetchError, FetchProgress, FetchRequest, FetchStep, Fetched, Place, PlaceError, fetch,
 };
+pub use manifest::{
+    ArchiveOrigin, BundlePath, BundlePathError, FileRecord, MANIFEST_VERSION, Manifest,
+    PackageVersion, Provenance,
+};
+pub use parts::{BundleSource, NamedBy, Override, Part, Role};
+pub use pin::{PIN_FILE, Pin, PinError};
+pub use verify::{Verified, VerifyError, verify};
 
 use crate::artifact;
 use banger_core::image::Image;
@@ -27,11 +42,12 @@ pub const MANIFEST_FILE: &str = "bundle.json";
 /// The file names of a bundle without a manifest: kernel, initrd, root file system.
 pub const LEGACY_FILES: [&str; 3] = ["vmlinux", "initrd", "rootfs.ext4"];
 
-/// A bundle whose files were there and of the right kind when it was opened.
+/// A bundle as it is described, whether or not its files are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     dir: PathBuf,
     manifest: Manifest,
+    parts: Vec<Part>,
 }
 
 impl Bundle {
@@ -41,18 +57,35 @@ impl Bundle {
     ///
     /// When the directory or its manifest is missing or broken, or when a file that it names is
     /// missing, cut short or of another kind. Each has its own message.
-    pub fn open(dir: &Path) -> Result<Self, BundleError> {
-        let dir = dir.canonicalize().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => BundleError::NoDirectory { dir: dir.to_owned() },
-            _ => BundleError::Read { path: dir.to_owned(), source },
-        })?;
-        let manifest = read_manifest(&dir)?;
-        let bundle = Self { dir, manifest };
-        bundle.check()?;
-        Ok(bundle)
+    pub fn open(source: &BundleSource) -> Result<Self, BundleError> {
+        let bundle = Self::read(source)?;
+        match bundle.problems().into_iter().next() {
+            None => Ok(bundle),
+            Some(problem) => Err(problem),
+        }
     }
 
-    /// What the manifest says.
+    /// Reads the description of a bundle, and looks at no file of it.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or its manifest is missing or broken, and some part has to come from there.
+    pub fn read(source: &BundleSource) -> Result<Self, BundleError> {
+        match described(&source.dir) {
+            Ok((dir, manifest, named_by)) => {
+                let parts = parts::parts(&dir, Some((&manifest, &named_by)), source);
+                Ok(Self { dir, manifest, parts })
+            }
+            Err(_unneeded) if source.is_overridden() => Ok(Self {
+                dir: source.dir.clone(),
+                manifest: Manifest::legacy(),
+                parts: parts::parts(&source.dir, None, source),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the manifest says; of a bundle without one, what its files' names say.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -62,55 +95,144 @@ impl Bundle {
         &self.dir
     }
 
+    /// Kernel, initrd, root file system and, if there is one, module tree.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// The image that it holds.
     pub fn image(&self) -> Image {
-        let manifest = &self.manifest;
+        let path = |role| self.path(role).expect("a bundle has a part for each of these roles");
         Image {
-            name: manifest.name.clone(),
-            kernel: manifest.kernel.under(&self.dir),
-            initrd: Some(manifest.initrd.under(&self.dir)),
-            rootfs: manifest.rootfs.under(&self.dir),
-            boot_args: manifest.boot_args.clone(),
+            name: self.manifest.name.clone(),
+            kernel: path(Role::Kernel),
+            initrd: Some(path(Role::Initrd)),
+            rootfs: path(Role::Rootfs),
+            boot_args: self.manifest.boot_args.clone(),
         }
     }
 
     /// The kernel's module tree, if the bundle has it.
     pub fn modules(&self) -> Option<PathBuf> {
-        self.manifest.modules.as_ref().map(|modules| modules.under(&self.dir))
+        self.path(Role::Modules)
     }
 
-    fn check(&self) -> Result<(), BundleError> {
-        let artifact = |source| BundleError::Artifact { dir: self.dir.clone(), source };
-        artifact::check_image(&self.image()).map_err(artifact)?;
-        if let Some(modules) = self.modules()
-            && !modules.is_dir()
-        {
-            return Err(BundleError::NoModules { path: modules });
+    fn path(&self, role: Role) -> Option<PathBuf> {
+        self.parts.iter().find(|part| part.role == role).map(|part| part.path.clone())
+    }
+
+    /// How to have all files of the bundle again.
+    fn mend(&self) -> Mend {
+        Mend::of(&self.manifest)
+    }
+
+    /// Everything that a look at the files' beginnings shows to be wrong.
+    pub fn problems(&self) -> Vec<BundleError> {
+        let mut problems: Vec<BundleError> = self.half_unpacked().into_iter().collect();
+        for part in &self.parts {
+            problems.extend(self.problem_of(part));
         }
-        let files = self.manifest.provenance.iter().flat_map(|provenance| &provenance.files);
-        for (name, record) in files {
+        problems.extend(self.manifest.records().filter_map(|(name, record)| {
             let path = name.under(&self.dir);
-            let found = fs::metadata(&path)
-                .map_err(|source| BundleError::Read { path: path.clone(), source })?
-                .len();
-            if found != record.bytes {
-                return Err(BundleError::WrongSize { path, wanted: record.bytes, found });
+            let found = fs::metadata(&path).ok()?.len();
+            let mend = self.mend();
+            (found > record.bytes).then_some(BundleError::WrongSize {
+                path,
+                wanted: record.bytes,
+                found,
+                mend,
+            })
+        }));
+        problems
+    }
+
+    /// The files that are known to belong here and are missing or cut short, as one error.
+    fn half_unpacked(&self) -> Option<BundleError> {
+        let recorded = self.manifest.records().map(|(name, record)| {
+            let path = name.under(&self.dir);
+            let fault = match fs::metadata(&path) {
+                Err(_) if is_dangling(&path) => None,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Some("is missing".to_owned())
+                }
+                Ok(meta) if meta.len() < record.bytes => {
+                    Some(format!("has {} of {} bytes", meta.len(), record.bytes))
+                }
+                _ => None,
+            };
+            (name.to_string(), fault)
+        });
+        let legacy = self.parts.iter().filter(|part| part.named_by == NamedBy::LegacyName);
+        let legacy = legacy.map(|part| {
+            let name = part.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_missing = !part.path.exists() && !is_dangling(&part.path);
+            (name, is_missing.then(|| "is missing".to_owned()))
+        });
+        let faults: Vec<String> = recorded
+            .chain(legacy)
+            .filter_map(|(name, fault)| fault.map(|fault| format!("`{name}` {fault}")))
+            .collect();
+        let (dir, mend) = (self.dir.clone(), self.mend());
+        (!faults.is_empty()).then_some(BundleError::HalfUnpacked { dir, faults, mend })
+    }
+
+    /// What is wrong with a part, unless it is missing from a bundle that is half unpacked.
+    fn problem_of(&self, part: &Part) -> Option<BundleError> {
+        let is_expected = part.record.is_some() || part.named_by == NamedBy::LegacyName;
+        if !part.path.exists() {
+            let is_told = is_expected && !is_dangling(&part.path);
+            return (!is_told).then(|| BundleError::Dangling {
+                role: part.role,
+                path: part.path.clone(),
+                named_by: part.named_by.clone(),
+                mend: self.mend(),
+            });
+        }
+        let checked = match part.role {
+            Role::Kernel => artifact::check_kernel(&part.path),
+            Role::Initrd => artifact::check_initrd(&part.path),
+            Role::Rootfs => artifact::check_rootfs(&part.path),
+            Role::Modules if part.path.is_dir() => Ok(()),
+            Role::Modules => return Some(BundleError::NoModules { path: part.path.clone() }),
+        };
+        checked.err().map(|source| self.unusable(part, source))
+    }
+
+    fn unusable(&self, part: &Part, source: artifact::ArtifactError) -> BundleError {
+        match &part.named_by {
+            NamedBy::Setting { key, origin } => {
+                BundleError::Setting { key, origin: origin.clone(), source }
+            }
+            NamedBy::Manifest | NamedBy::LegacyName => {
+                BundleError::Artifact { dir: self.dir.clone(), source, mend: self.mend() }
             }
         }
-        Ok(())
     }
 }
 
-fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
+/// Whether a link is there that leads nowhere.
+fn is_dangling(path: &Path) -> bool {
+    path.is_symlink() && !path.exists()
+}
+
+/// The directory as an absolute path, and what is in it by whose word.
+fn described(dir: &Path) -> Result<(PathBuf, Manifest, NamedBy), BundleError> {
+    let dir = dir.canonicalize().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => BundleError::NoDirectory { dir: dir.to_owned() },
+        _ => BundleError::Read { path: dir.to_owned(), source },
+    })?;
     let path = dir.join(MANIFEST_FILE);
     match fs::read(&path) {
-        Ok(text) => Manifest::parse(&text).map_err(|error| error.at(&path)),
+        Ok(text) => {
+            let manifest = Manifest::parse(&text).map_err(|error| error.at(&path))?;
+            Ok((dir, manifest, NamedBy::Manifest))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_legacy = LEGACY_FILES.iter().any(|file| dir.join(file).exists());
             if !is_legacy {
-                return Err(BundleError::NoManifest { dir: dir.to_owned() });
+                return Err(BundleError::NoManifest { dir });
             }
-            Ok(Manifest::legacy())
+            Ok((dir, Manifest::legacy(), NamedBy::LegacyName))
         }
         Err(source) => Err(BundleError::Read { path, source }),
     }
@@ -145,7 +267,7 @@ mod tests {
     }"#;
 
     fn error(dir: &Path) -> String {
-        let error = Bundle::open(dir).unwrap_err();
+        let error = Bundle::open(&BundleSource::at(dir)).unwrap_err();
         assert_eq!(error.code(), ErrorCode::BundleUnusable);
         assert!(error.hints().iter().any(|hint| hint.contains("`banger bundle build`")), "{error}");
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
@@ -155,7 +277,7 @@ mod tests {
     #[test]
     fn the_legacy_layout_is_a_bundle() {
         let dir = legacy();
-        let image = Bundle::open(dir.path()).unwrap().image();
+        let image = Bundle::open(&BundleSource::at(dir.path())).unwrap().image();
         assert_eq!(image.name.as_str(), "default");
         assert!(image.rootfs.is_absolute() && image.rootfs.ends_with("rootfs.ext4"));
     }
@@ -163,7 +285,7 @@ mod tests {
     #[test]
     fn the_manifest_names_the_image_and_its_files() {
         let dir = with_manifest(MANIFEST);
-        let image = Bundle::open(dir.path()).unwrap().image();
+        let image = Bundle::open(&BundleSource::at(dir.path())).unwrap().image();
         assert_eq!(image.name.as_str(), "debian-12");
         assert_eq!(image.boot_args, ["net.ifnames=0"]);
     }
@@ -215,6 +337,9 @@ mod tests {
             "packages": [], "files": {"rootfs.ext4": {"bytes": 5000}}}, "version""#;
         let text = MANIFEST.replacen("\"version\"", provenance, 1);
         let message = error(with_manifest(&text).path());
-        assert!(message.contains("has 4096 bytes") && message.contains("5000"), "{message}");
+        assert!(
+            message.contains("half unpacked: `rootfs.ext4` has 4096 of 5000 bytes"),
+            "{message}"
+        );
     }
 }

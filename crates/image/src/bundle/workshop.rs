@@ -6,6 +6,8 @@
 
 use super::BuildError;
 use super::build::OnPath;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -77,6 +79,55 @@ impl Workshop {
         };
         publish().doing("publish", &to)
     }
+}
+
+/// What publishing a tree came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It was put in place.
+    Changed,
+    /// The one that was there is as good.
+    Unchanged,
+}
+
+impl Workshop {
+    /// Moves a finished tree of the scratch directory into the bundle under a name, after its content
+    /// has reached the disk, and returns the name. One that has the name already is exchanged for it and
+    /// goes with the scratch directory; where the file system cannot exchange, the new one has a number
+    /// at its end.
+    pub(super) fn publish_tree(&self, tree: &Path, name: &str) -> Result<String, BuildError> {
+        let to = self.dir.join(name);
+        let published = (|| {
+            let scratch = File::open(&self.scratch)?;
+            rustix::fs::syncfs(&scratch)?;
+            let taken = match rename(tree, &to, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => rename(tree, &to, RenameFlags::EXCHANGE),
+                other => other,
+            };
+            let name = match taken {
+                Ok(()) => name.to_owned(),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                    let free = self.free_name(name);
+                    fs::rename(tree, self.dir.join(&free))?;
+                    free
+                }
+                Err(error) => return Err(error.into()),
+            };
+            File::open(&self.dir)?.sync_all()?;
+            Ok(name)
+        })();
+        published.doing("publish", &to)
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let numbered = (2u32..).map(|number| format!("{name}-{number}"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        names.find(|name| !self.dir.join(name).exists()).expect("a directory holds fewer names")
+    }
+}
+
+fn rename(from: &Path, to: &Path, flags: RenameFlags) -> rustix::io::Result<()> {
+    renameat_with(CWD, from, CWD, to, flags)
 }
 
 impl Drop for Workshop {
