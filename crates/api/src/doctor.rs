@@ -22,6 +22,8 @@ pub enum Scope {
     Ssh,
     /// The runtime bundle.
     Bundle,
+    /// Images beside the bundle's.
+    Image,
     /// Disks and the room for them.
     Disk,
     /// The names of VMs.
@@ -32,13 +34,14 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of a report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Daemon,
         Self::Vm,
         Self::Nat,
         Self::Network,
         Self::Ssh,
         Self::Bundle,
+        Self::Image,
         Self::Disk,
         Self::Dns,
         Self::Leaks,
@@ -53,6 +56,7 @@ impl Scope {
             Self::Network => "network",
             Self::Ssh => "ssh",
             Self::Bundle => "bundle",
+            Self::Image => "image",
             Self::Disk => "disk",
             Self::Dns => "dns",
             Self::Leaks => "leaks",
@@ -174,7 +178,7 @@ pub struct DoctorReport {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DoctorQuery {
-    /// Only those of this scope: `vm`, `nat`, `network`, `ssh`, `bundle` or `disk`.
+    /// Only those of this scope: `vm`, `nat`, `network`, `ssh`, `bundle`, `image` or `disk`.
     pub scope: Option<Scope>,
 }
 

@@ -10,20 +10,21 @@
 mod bundle;
 mod disk;
 mod facts;
+mod image;
 mod nat;
 mod network;
 mod ssh;
 mod survey;
 mod vm;
 
-pub use facts::{BundleFacts, Demand, Disks, Facts, VersionSaid};
+pub use facts::{BundleFacts, Demand, Disks, Facts, ImageFacts, VersionSaid};
 pub use survey::{HostSurvey, SimSurvey, Survey};
 
 use banger_api::{Check, Scope};
 
 /// The scopes that the daemon examines. The client has the others from what it asks anyway.
-pub const SCOPES: [Scope; 6] =
-    [Scope::Vm, Scope::Nat, Scope::Network, Scope::Ssh, Scope::Bundle, Scope::Disk];
+pub const SCOPES: [Scope; 7] =
+    [Scope::Vm, Scope::Nat, Scope::Network, Scope::Ssh, Scope::Bundle, Scope::Image, Scope::Disk];
 
 /// What the facts say in one scope. One that is not of [`SCOPES`] has no checks here.
 pub fn examine(facts: &Facts, scope: Scope) -> Vec<Check> {
@@ -33,6 +34,7 @@ pub fn examine(facts: &Facts, scope: Scope) -> Vec<Check> {
         Scope::Network => network::examine(facts),
         Scope::Ssh => ssh::examine(facts),
         Scope::Bundle => bundle::examine(facts),
+        Scope::Image => image::examine(facts),
         Scope::Disk => disk::examine(facts),
         Scope::Daemon | Scope::Dns | Scope::Leaks => Vec::new(),
     }

@@ -20,7 +20,7 @@ use crate::{create, guest_init, images};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
-use banger_core::image::Image;
+use banger_core::image::{Image, ImageOrigin};
 use banger_core::ledger::Audit;
 use banger_core::resource::{Observed, Resource, ResourceKey};
 use banger_core::spec::SpecChange;
@@ -267,6 +267,14 @@ impl Engine {
     pub fn boots_from(&self, vm: &Vm) -> Option<Image> {
         let catalog = &self.shared.catalog;
         catalog.get(&vm.image)?.image(catalog.default().as_ref())
+    }
+
+    /// Whether a new VM of that image boots with anything of the runtime bundle's.
+    pub fn needs_bundle(&self, image: Option<&ImageName>) -> bool {
+        let Some(name) = image else { return true };
+        // What is not known is refused with its own reason.
+        let found = self.shared.catalog.called(name);
+        found.is_ok_and(|record| record.boot.is_none() || record.origin == ImageOrigin::Bundle)
     }
 
     /// The runtime bundle's image. Reads files.

@@ -22,13 +22,13 @@ fn bundle(facts: &Facts) -> Option<Check> {
             check.found.push(format!("root file system {}", image.rootfs.display()));
             check.from(format!("{origin}, {names}"))
         }
-        Err(problem) => broken(problem).from(origin),
+        Err(problem) => broken(SCOPE, "bundle", problem).from(origin),
     })
 }
 
 /// A problem with all its causes and remedies.
-fn broken(problem: &ErrorBody) -> Check {
-    let mut check = Check::pass(SCOPE, "bundle", problem.message.clone());
+pub(super) fn broken(scope: Scope, name: &str, problem: &ErrorBody) -> Check {
+    let mut check = Check::pass(scope, name, problem.message.clone());
     check.verdict = Verdict::Fail;
     check.code = Some(problem.code);
     check.found.extend(problem.causes.iter().cloned());

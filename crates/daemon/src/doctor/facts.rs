@@ -53,6 +53,21 @@ pub struct BundleFacts {
     pub image: Result<Image, ErrorBody>,
 }
 
+/// What is known of an image beside the bundle's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Its name.
+    pub name: String,
+    /// Its root file system.
+    pub rootfs: PathBuf,
+    /// Why no VM can boot from it, if none can.
+    pub problem: Option<ErrorBody>,
+    /// What the root file system measured when it became an image, if it is known.
+    pub was: Option<Bytes>,
+    /// What it measures, if it is there.
+    pub is: Option<Bytes>,
+}
+
 /// Everything that the checks go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -84,6 +99,8 @@ pub struct Facts {
     pub network: Option<NetworkFacts>,
     /// How many VMs with NAT run.
     pub nat_guests: usize,
+    /// The images beside the bundle's; none where they were not looked at.
+    pub images: Vec<ImageFacts>,
     /// The settings with their origins.
     pub settings: Vec<Setting>,
 }
@@ -124,6 +141,7 @@ impl Facts {
             bundle: None,
             network: None,
             nat_guests: 0,
+            images: Vec::new(),
             settings: Vec::new(),
         }
     }

@@ -86,6 +86,7 @@ impl Survey for HostSurvey {
             bundle: None,
             network: None,
             nat_guests: 0,
+            images: Vec::new(),
             settings: self.settings.clone(),
         }
     }

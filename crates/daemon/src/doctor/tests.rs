@@ -32,6 +32,7 @@ pub(crate) fn complete() -> Facts {
     };
     Facts {
         version: VersionSaid::Line("Firecracker v1.14.1".to_owned()),
+        images: Vec::new(),
         bundle: Some(BundleFacts { dir: "/s/bundle".into(), has_manifest: true, image: Ok(image) }),
         settings: vec![
             setting(Key::Vmm, "BANGER_VMM"),
@@ -243,6 +244,34 @@ fn a_bundle_that_cannot_be_used_keeps_its_causes_and_remedies() {
     bundle image: FAIL image_unusable
       the kernel `/s/old/vmlinux` of the VM's image does not exist
       hint: put the file back, or build the bundle again with `banger bundle build`
+    ");
+}
+
+#[test]
+fn an_image_whose_file_is_gone_fails_and_one_whose_file_is_another_is_warned_of() {
+    let image = |name: &str, is| ImageFacts {
+        name: name.to_owned(),
+        rootfs: format!("/i/{name}.ext4").into(),
+        problem: None,
+        was: Some(Bytes(4096)),
+        is,
+    };
+    let lost = ErrorBody {
+        causes: vec!["the root file system `/i/old.ext4` does not exist".to_owned()],
+        ..ErrorBody::plain(ErrorCode::ImageUnusable, "cannot use the image `old`")
+    };
+    let images = vec![
+        image("dev", Some(Bytes(4096))),
+        image("edited", Some(Bytes(8192))),
+        ImageFacts { problem: Some(lost), ..image("old", None) },
+    ];
+    insta::assert_snapshot!(amiss(&Facts { images, ..complete() }), @r"
+    image edited: warn
+      `/i/edited.ext4` had 4096 bytes when it became an image, and has 8192 now
+      hint: put the file back: the disks of VMs that are layered over it are worth nothing over another; for new VMs register the new one under another name
+    image old: FAIL image_unusable
+      cannot use the image `old`
+      the root file system `/i/old.ext4` does not exist
     ");
 }
 

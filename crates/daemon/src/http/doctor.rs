@@ -1,15 +1,18 @@
 //! Whether the host is fit: the doctor's route, and the check before a start.
 
 use super::extract::Queried;
-use crate::doctor::{BundleFacts, Demand, Disks, Facts, SCOPES, examine};
+use crate::doctor::{BundleFacts, Demand, Disks, Facts, ImageFacts, SCOPES, examine};
 use crate::preflight;
 use crate::problem::{self, Problem};
 use crate::state::AppState;
 use axum::Json;
 use axum::extract::State;
 use banger_api::{DoctorQuery, DoctorReport, ErrorBody, Scope};
+use banger_core::image::ImageOrigin;
 use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
+use banger_core::unit::Bytes;
+use banger_core::vm_name::ImageName;
 use banger_engine::VmView;
 use banger_host::facts::Depth;
 use banger_image::bundle::MANIFEST_FILE;
@@ -26,6 +29,7 @@ pub(super) async fn doctor(
     let facts = blocking(move || {
         let demand = state.about.survey.usual();
         let facts = with_bundle(&state, state.about.survey.facts(demand, Depth::Whole));
+        let facts = Facts { images: images(&state), ..facts };
         let wants_network = scope.is_none_or(|asked| asked == Scope::Network);
         if wants_network { with_network(&state, facts) } else { facts }
     })
@@ -36,12 +40,17 @@ pub(super) async fn doctor(
 }
 
 /// Refuses to make a VM that could not start.
-pub(super) async fn check_create(state: &AppState, spec: &SpecChange) -> Result<(), Problem> {
-    let (state, memory) = (state.clone(), spec.memory);
+pub(super) async fn check_create(
+    state: &AppState,
+    image: Option<&ImageName>,
+    spec: &SpecChange,
+) -> Result<(), Problem> {
+    let (state, image, memory) = (state.clone(), image.cloned(), spec.memory);
     let facts = blocking(move || {
         let usual = state.about.survey.usual();
         let demand = Demand { memory: memory.unwrap_or(usual.memory), ..usual };
-        with_bundle(&state, state.about.survey.facts(demand, Depth::Quick))
+        let facts = state.about.survey.facts(demand, Depth::Quick);
+        if state.engine.needs_bundle(image.as_ref()) { with_bundle(&state, facts) } else { facts }
     })
     .await?;
     preflight::check(&facts, None).map_err(|error| Problem::new(*error))
@@ -82,6 +91,20 @@ fn with_network(state: &AppState, facts: Facts) -> Facts {
     let has_nat = |view: &VmView| view.vm.state == VmState::Running && view.vm.spec.nat;
     let nat_guests = state.engine.list().iter().filter(|view| has_nat(view)).count();
     Facts { network: Some(network), nat_guests, ..facts }
+}
+
+/// The images beside the bundle's.
+fn images(state: &AppState) -> Vec<ImageFacts> {
+    let all = state.engine.images().into_iter();
+    all.filter(|view| view.record.origin != ImageOrigin::Bundle)
+        .map(|view| ImageFacts {
+            name: view.record.name.to_string(),
+            is: std::fs::metadata(&view.record.rootfs).ok().map(|meta| Bytes(meta.len())),
+            was: view.record.size,
+            problem: view.problem.as_ref().map(problem::describe),
+            rootfs: view.record.rootfs,
+        })
+        .collect()
 }
 
 /// Runs what looks at files off the threads that serve.

@@ -37,7 +37,7 @@ pub(super) async fn create(
     Body(CreateVm { name, image, spec, start }): Body<CreateVm>,
 ) -> Result<Response, Problem> {
     if start.is_some() {
-        check_create(&state, &spec).await?;
+        check_create(&state, image.as_ref(), &spec).await?;
     }
     let start = start.map(start_options);
     Ok(events::answer(state.engine.create(NewVm { name, image, spec, start })).await)
