@@ -13,7 +13,7 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DnsStatus, DoctorReport,
-    ImageList, ImageView, KillVm, LogLevelStatus, LogQuery, LogSource, RegisterImage,
+    FetchBundle, ImageList, ImageView, KillVm, LogLevelStatus, LogQuery, LogSource, RegisterImage,
     RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig, SshTarget, StartVm,
     StopVm, Version, Vm, VmList, VmStats, Why,
 };
@@ -248,6 +248,16 @@ impl Client {
     /// Builds the runtime bundle.
     pub async fn build_bundle(&self) -> Result<EventStream, ClientError> {
         self.transport.events(Method::POST, "/v1/bundle/build", None).await
+    }
+
+    /// Reads all of the runtime bundle.
+    pub async fn verify_bundle(&self) -> Result<EventStream, ClientError> {
+        self.transport.events(Method::POST, "/v1/bundle/verify", None).await
+    }
+
+    /// Unpacks the runtime bundle from an archive.
+    pub async fn fetch_bundle(&self, request: &FetchBundle) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/bundle/fetch", request).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

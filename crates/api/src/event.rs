@@ -27,6 +27,13 @@ pub enum Event {
         /// How long it took, in milliseconds.
         elapsed_ms: u64,
     },
+    /// So much of the phase that began last is done.
+    Amount {
+        /// Bytes.
+        done: u64,
+        /// All of them, if that is known.
+        total: Option<u64>,
+    },
     /// Something worth knowing that is no failure.
     Note {
         /// One sentence.

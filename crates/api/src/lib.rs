@@ -40,10 +40,13 @@
 //! | `DELETE /v1/images/{ref}` | | events |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
+//! | `POST /v1/bundle/verify` | | events |
+//! | `POST /v1/bundle/fetch` | [`FetchBundle`] | events |
 //! | `GET /metrics` | | `text/plain`, Prometheus's format |
 //! | `GET /openapi.json` | | the OpenAPI document |
 
 pub mod build;
+mod bundle;
 pub mod client;
 mod doctor;
 mod error;
@@ -53,6 +56,7 @@ mod log;
 mod types;
 mod why;
 
+pub use bundle::{BundleContent, BundlePart, FetchBundle};
 pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};

@@ -1,7 +1,6 @@
 //! What requests and answers are made of.
 
-use crate::ErrorBody;
-use crate::HostDnsStatus;
+use crate::{BundleContent, ErrorBody, HostDnsStatus};
 use banger_core::id::{ImageId, InstanceId, OpId, VmId};
 use banger_core::image::{ImageKind, ImageOrigin};
 use banger_core::ledger::Audit;
@@ -415,6 +414,9 @@ pub struct BundleStatus {
     pub problem: Option<ErrorBody>,
     /// What it holds, when it can be used.
     pub image: Option<BundleImage>,
+    /// Its parts and its manifest, when these can be told.
+    #[serde(default)]
+    pub content: Option<BundleContent>,
 }
 
 /// Build data of a program.

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod bundle;
 mod daemon;
 mod dns;
 mod doctor;
@@ -8,6 +9,7 @@ mod ssh_config;
 mod value;
 mod vm;
 
+pub(crate) use bundle::FetchArgs;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
@@ -78,7 +80,7 @@ pub(crate) enum Noun {
     /// Show, register, rename and delete the images that VMs are created from
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageVerb),
-    /// Show or build the runtime bundle: kernel, initrd and root file system
+    /// Show, verify, build or fetch the runtime bundle: kernel, initrd and root file system
     #[command(subcommand, arg_required_else_help = true)]
     Bundle(BundleVerb),
     /// Show, start and stop the daemon
@@ -109,8 +111,13 @@ pub(crate) enum Noun {
 pub(crate) enum BundleVerb {
     /// Show the bundle, or what is wrong with it
     Show,
+    /// Read all of the bundle: each file against its checksum, and whether each can do its work
+    Verify,
     /// Build the bundle from Debian packages
     Build,
+    /// Unpack the bundle from an archive
+    #[command(after_help = bundle::EXAMPLES)]
+    Fetch(FetchArgs),
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Vm(verb) => vm(&session, verb).await,
         Noun::Image(verb) => images(&session, verb).await,
         Noun::Bundle(BundleVerb::Show) => bundle::show(&session).await,
+        Noun::Bundle(BundleVerb::Verify) => bundle::verify(&session).await,
+        Noun::Bundle(BundleVerb::Fetch(args)) => bundle::fetch(&session, &args).await,
         Noun::Bundle(BundleVerb::Build) => bundle::build(&session).await,
         Noun::Daemon(DaemonVerb::Status) => daemon::status(&session).await,
         Noun::Daemon(DaemonVerb::Start) => daemon::start(&session).await,

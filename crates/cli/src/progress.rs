@@ -4,6 +4,7 @@ use crate::args::Timings;
 use crate::output::{Format, Output};
 use crate::render;
 use banger_api::Event;
+use banger_core::unit::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -81,6 +82,7 @@ impl Tracker<'_> {
                     self.progress.say_live(&render::vm::phase(phase, *elapsed_ms));
                 }
             }
+            Event::Amount { done, total } => self.amount(*done, *total),
             Event::Note { message } => self.note(message),
             Event::Done { .. } | Event::Failed { .. } => self.clear(),
             Event::Accepted { .. } => {}
@@ -90,7 +92,7 @@ impl Tracker<'_> {
     fn begin(&mut self, phase: &str) {
         self.clear();
         let Some(lines) = &self.progress.lines else { return };
-        let template = "{spinner} {wide_msg} {elapsed}";
+        let template = "{spinner} {wide_msg} {prefix} {elapsed}";
         let style = ProgressStyle::with_template(template).expect("the template is well formed");
         let message = match &self.subject {
             Some(subject) => format!("{subject}: {phase}"),
@@ -100,6 +102,18 @@ impl Tracker<'_> {
         line.set_message(message);
         line.enable_steady_tick(TICK);
         self.current = Some(line);
+    }
+
+    /// Puts the amount behind the phase's name, in its live line.
+    fn amount(&self, done: u64, total: Option<u64>) {
+        if let Some(line) = &self.current {
+            let done = Bytes(done);
+            let amount = match total {
+                Some(total) => format!("{done} of {}", Bytes(total)),
+                None => done.to_string(),
+            };
+            line.set_prefix(format!("({amount})"));
+        }
     }
 
     fn note(&self, message: &str) {

@@ -1,5 +1,6 @@
 //! Turning answers into text. Everything here is pure: what it needs, the time included, is given.
 
+pub(crate) mod bundle;
 pub(crate) mod doctor;
 pub(crate) mod error;
 pub(crate) mod image;

@@ -30,7 +30,7 @@ pub enum ErrorCode {
     ImageInUse,
     /// One of the image's files is missing or unusable.
     ImageUnusable,
-    /// The runtime bundle is missing, broken or cannot be built.
+    /// The runtime bundle is missing or broken, or cannot be built or fetched.
     BundleUnusable,
     /// The configuration file or an environment variable is wrong.
     InvalidConfig,

@@ -61,6 +61,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(images::show, images::rename, images::delete))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))
+        .routes(routes!(bundle::verify))
+        .routes(routes!(bundle::fetch))
         .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::serve))
 }

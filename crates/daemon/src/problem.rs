@@ -95,7 +95,9 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
 
 /// An engine error as it is on the wire.
 pub fn describe(error: &EngineError) -> ErrorBody {
-    ErrorBody { log_path: error.log_path().cloned(), ..ErrorBody::of(error) }
+    let mut body = ErrorBody { log_path: error.log_path().cloned(), ..ErrorBody::of(error) };
+    body.causes.extend(error.faults().iter().map(|fault| chain(fault)));
+    body
 }
 
 /// The error of an operation as it is on the wire, with what its undo or tear-down left behind.

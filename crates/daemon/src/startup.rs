@@ -31,6 +31,7 @@ use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, Settings, TcpReach};
 use banger_host::resolved::Resolved;
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
+use banger_image::bundle::PIN_FILE;
 use banger_vmm::detect_kvm;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,7 @@ impl Daemon {
             runtime_dir: dirs.runtime_dir,
             log_file,
             bundle_dir: bundle_dir.clone(),
+            pin_file: dirs.config_file.with_file_name(PIN_FILE),
             vmm: world.vmm.clone(),
             overlay: world.overlay.clone(),
             bridge: format!("{} {}", config.bridge.name, config.bridge.subnet),

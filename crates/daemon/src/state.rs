@@ -48,6 +48,8 @@ pub struct About {
     pub log_file: PathBuf,
     /// Where the bundle is or will be.
     pub bundle_dir: PathBuf,
+    /// Where a `runtime-bundle.toml` beside the configuration file is or would be.
+    pub pin_file: PathBuf,
     /// Which VMM runs new VMs.
     pub vmm: Choice,
     /// How new root disks are layered.

@@ -1,5 +1,7 @@
 //! What the engine shows, as it is on the wire.
 
+pub mod bundle;
+
 use crate::problem;
 use banger_api::{
     AuditReport, BootStage, BundleImage, Finding, ForwardState, ImageView, LogEnd, LogLine,

@@ -1,5 +1,6 @@
 //! The engine as the daemon sees it.
 
+use crate::bundle::FetchFrom;
 use crate::error::EngineError;
 use crate::executor::blocking;
 use crate::keys::{self, Keys, host_key_alias};
@@ -16,7 +17,7 @@ use crate::task::{VmHandle, Work};
 use crate::usage::{load, usage};
 use crate::view::{Counted, ImageView, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
-use crate::{create, guest_init, images};
+use crate::{bundle, create, guest_init, images};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
@@ -30,6 +31,7 @@ use banger_core::vm::Vm;
 use banger_core::vm_name::{ImageName, VmName};
 use banger_host::Signal;
 use banger_host::facts::NetworkQuestion;
+use banger_image::bundle::BundleSource;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -290,10 +292,28 @@ impl Engine {
         }
     }
 
+    /// Where the runtime bundle is and which of its parts are elsewhere, where there is one.
+    pub fn bundle_source(&self) -> Option<BundleSource> {
+        self.bundle_dir().map(BundleSource::at)
+    }
+
     /// Builds the runtime bundle from the distribution's packages.
     pub fn build_bundle(&self) -> Operation {
         let shared = Arc::clone(&self.shared);
         self.operate("bundle build", move |report| images::build(shared, report))
+    }
+
+    /// Reads all of the runtime bundle: each file against its checksum, and whether each can do its
+    /// work.
+    pub fn verify_bundle(&self) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("bundle verify", move |report| bundle::verify(shared, report))
+    }
+
+    /// Unpacks the runtime bundle from an archive.
+    pub fn fetch_bundle(&self, from: FetchFrom) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("bundle fetch", move |report| bundle::fetch(shared, from, report))
     }
 
     /// Ends all tasks of the engine, after the operations under way. VMs go on running.

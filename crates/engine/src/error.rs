@@ -14,7 +14,7 @@ use banger_core::spec::SpecError;
 use banger_core::state::{Readiness, Request, VmState};
 use banger_core::vm_name::VmName;
 use banger_host::HostError;
-use banger_image::bundle::{BuildError, BundleError};
+use banger_image::bundle::{BuildError, BundleError, FetchError, PinError, VerifyError};
 use banger_image::program::ProgramError;
 use banger_vmm::VmmError;
 use std::path::PathBuf;
@@ -85,6 +85,15 @@ pub enum EngineError {
     /// The bundle could not be built.
     #[error("could not build the runtime bundle")]
     Build(#[from] BuildError),
+    /// The bundle is not as it was built or unpacked.
+    #[error("the runtime bundle is not as it should be")]
+    Verify(#[source] VerifyError),
+    /// The bundle could not be fetched.
+    #[error("could not fetch the runtime bundle")]
+    Fetch(#[from] FetchError),
+    /// No archive is named.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// A disk that the VM had is gone.
     #[error("`{name}` has lost a disk: `{}` does not exist", .path.display())]
     DiskLost {
@@ -276,6 +285,14 @@ impl EngineError {
         }
     }
 
+    /// Causes that stand beside each other, where there are several; each with its own causes.
+    pub fn faults(&self) -> &[BundleError] {
+        match self {
+            Self::Verify(VerifyError::Faults { faults, .. }) => faults,
+            _ => &[],
+        }
+    }
+
     /// Points the error at the place where the raw output was saved.
     pub(crate) fn relocate_log(&mut self, saved: PathBuf) {
         match self {
@@ -308,6 +325,9 @@ impl Explain for EngineError {
             Self::Forwarded { .. } | Self::Forward(_) => ErrorCode::NetworkConflict,
             Self::Bundle(source) => source.code(),
             Self::Build(source) => source.code(),
+            Self::Verify(source) => source.code(),
+            Self::Fetch(source) => source.code(),
+            Self::Pin(source) => source.code(),
             Self::Setup { source, .. }
             | Self::TearDown { source, .. }
             | Self::Network { source }
@@ -362,6 +382,9 @@ impl Explain for EngineError {
             Self::Forward(_) => vec!["choose another port of the host, as in `8081:80`".to_owned()],
             Self::Bundle(source) => source.hints(),
             Self::Build(source) => source.hints(),
+            Self::Verify(source) => source.hints(),
+            Self::Fetch(source) => source.hints(),
+            Self::Pin(source) => source.hints(),
             Self::HalfDeleted { name, .. } => {
                 vec![format!("finish it with `banger vm delete {name}`")]
             }

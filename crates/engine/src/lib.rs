@@ -10,6 +10,7 @@
 //! `store` alone.
 
 mod boot;
+mod bundle;
 mod catalog;
 mod console;
 mod create;
@@ -42,6 +43,7 @@ mod view;
 mod vmm_log;
 mod why;
 
+pub use bundle::FetchFrom;
 pub use engine::{Engine, NewVm, StartOptions};
 pub use error::{EngineError, ImageError, LeftBehind, OperationError};
 pub use forward::{ForwardState, ForwardView, NotBound};

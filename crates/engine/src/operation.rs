@@ -28,7 +28,7 @@ pub enum Phase {
     TearDown,
     /// The digest of a root file system is taken.
     Digest,
-    /// A step of a bundle build, in its own words.
+    /// A step of making or reading a bundle, in its own words.
     Build(String),
 }
 
@@ -82,6 +82,13 @@ pub enum Progress {
     Begin(Phase),
     /// The phase ended well.
     End(Phase, Duration),
+    /// So much of the phase is done.
+    Amount {
+        /// Bytes.
+        done: u64,
+        /// All of them, if that is known.
+        total: Option<u64>,
+    },
     /// Something worth knowing that is no failure.
     Note(String),
     /// The operation succeeded.
@@ -119,7 +126,10 @@ impl Operation {
             match progress {
                 Progress::Done(outcome) => return Ok(*outcome),
                 Progress::Failed(error) => return Err(error),
-                Progress::Begin(_) | Progress::End(..) | Progress::Note(_) => {}
+                Progress::Begin(_)
+                | Progress::End(..)
+                | Progress::Amount { .. }
+                | Progress::Note(_) => {}
             }
         }
         Err(Box::new(OperationError::broken_off(self.id)))
@@ -175,6 +185,11 @@ impl Reporter {
         }
         self.timings.push((running.phase.clone(), elapsed));
         self.send(Progress::End(running.phase, elapsed));
+    }
+
+    /// Tells how much of the phase is done.
+    pub(crate) fn amount(&self, done: u64, total: Option<u64>) {
+        self.send(Progress::Amount { done, total });
     }
 
     /// Notes something.

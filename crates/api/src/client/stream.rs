@@ -91,6 +91,7 @@ impl EventStream {
                 Event::Accepted { .. }
                 | Event::Begin { .. }
                 | Event::End { .. }
+                | Event::Amount { .. }
                 | Event::Note { .. } => {}
             }
         }

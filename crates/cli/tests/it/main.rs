@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "prepared answers are put together from values")]
 
 mod autostart;
+mod bundle;
 mod codes;
 mod dns;
 mod doctor;

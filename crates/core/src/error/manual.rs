@@ -88,10 +88,11 @@ const MANUAL: [(ErrorCode, &str, &str); ErrorCode::ALL.len()] = [
     ),
     (
         ErrorCode::BundleUnusable,
-        "The runtime bundle is missing, broken or could not be built.",
+        "The runtime bundle is missing or broken, or could not be built or fetched.",
         "build it with `banger bundle build`, which needs root and the Debian archive. If the \
          build failed, check that the archive can be reached, run `apt-get update`, and try \
-         again.",
+         again. `banger bundle fetch` unpacks one from an archive instead (docs/bundle.md), and \
+         `banger bundle verify` tells all that is wrong with one.",
     ),
     (
         ErrorCode::InvalidConfig,

@@ -84,6 +84,7 @@ fn event(id: &OpId, report: Progress) -> Event {
         Progress::End(phase, elapsed) => {
             Event::End { phase: phase.to_string(), elapsed_ms: view::millis(elapsed) }
         }
+        Progress::Amount { done, total } => Event::Amount { done, total },
         Progress::Note(message) => Event::Note { message },
         Progress::Done(outcome) => {
             Event::Done { outcome: Box::new(view::outcome(id.clone(), *outcome)) }

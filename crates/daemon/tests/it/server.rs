@@ -35,13 +35,23 @@ const END: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     pub(crate) sim: fn(&mut SimOptions),
     pub(crate) subnet: &'static str,
+    /// Where images come from; from nowhere when absent.
+    pub(crate) images: Option<Images>,
+    /// The program that is put into initrds; a simulation needs none.
+    pub(crate) guest_init: PathBuf,
     /// What the host is like; one that has everything when absent.
     pub(crate) survey: Option<Arc<dyn Survey>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sim: |_| {}, subnet: "172.16.0.1/24", survey: None }
+        Self {
+            sim: |_| {},
+            subnet: "172.16.0.1/24",
+            images: None,
+            guest_init: PathBuf::new(),
+            survey: None,
+        }
     }
 }
 
@@ -96,8 +106,8 @@ impl Server {
             overlay: OverlayMethod::Copy,
             nameservers: Vec::new(),
             search: Vec::new(),
-            images: Images::Simulated,
-            guest_init: PathBuf::new(),
+            images: setup.images.unwrap_or(Images::Simulated),
+            guest_init: setup.guest_init,
         };
         let engine = Engine::open(settings, sim_ports(Arc::clone(&sim))).await.unwrap();
         let socket = runtime_dir.join("d.sock");
@@ -107,6 +117,7 @@ impl Server {
             instance: layout.instance().clone(),
             socket: socket.clone(),
             bundle_dir: state_dir.join("bundle"),
+            pin_file: dir.path().join("runtime-bundle.toml"),
             log_file: state_dir.join("log"),
             state_dir,
             runtime_dir,

@@ -1,0 +1,159 @@
+//! Reading all of the runtime bundle, and fetching one: work that takes its time, step by step.
+
+use crate::engine::Answer;
+use crate::error::EngineError;
+use crate::executor::blocking;
+use crate::images::sync_default;
+use crate::operation::{Finished, Phase, Reporter};
+use crate::settings::Images;
+use crate::shared::Shared;
+use banger_image::bundle::{
+    BundleSource, Checksum, FetchProgress, FetchRequest, Pin, Place, VerifyError,
+    fetch as fetch_bundle, verify as verify_bundle,
+};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
+
+/// Which archive to fetch.
+#[derive(Debug, Clone)]
+pub enum FetchFrom {
+    /// This one.
+    Archive {
+        /// Where it is.
+        place: Place,
+        /// Its checksum; a URL needs one.
+        sha256: Option<Checksum>,
+    },
+    /// The one that a `runtime-bundle.toml` names.
+    Pin(PathBuf),
+}
+
+/// What is told while work goes on.
+enum Told {
+    /// A step begins, in words.
+    Step(String),
+    /// So many bytes are done, of so many if that is known.
+    Amount(u64, Option<u64>),
+}
+
+type Tell = mpsc::UnboundedSender<Told>;
+
+/// Tells the operation. It listens until the work has ended.
+fn tell(to: &Tell, told: Told) {
+    if to.send(told).is_err() {
+        tracing::trace!("nobody listens");
+    }
+}
+
+/// Reads all of the bundle.
+pub(crate) async fn verify(shared: Arc<Shared>, report: Reporter) -> Answer {
+    let Images::Bundle(dir) = shared.settings.images.clone() else {
+        let error = EngineError::Simulated { what: "verify a bundle" };
+        return Ok((report, Err(error)));
+    };
+    let (mut report, verified) = follow(&shared, report, move |cancel, to| {
+        let step = |name: &str| tell(to, Told::Step(format!("reading {name}")));
+        verify_bundle(&BundleSource::at(dir), cancel, &step).map_err(EngineError::from)
+    })
+    .await;
+    let finished = verified.map(|verified| {
+        for path in &verified.unrecorded {
+            report.note(format!("no checksum of `{}` is known", path.display()));
+        }
+        Finished { vm: None, changed: false }
+    });
+    Ok((report, finished))
+}
+
+/// Fetches a bundle.
+pub(crate) async fn fetch(shared: Arc<Shared>, from: FetchFrom, report: Reporter) -> Answer {
+    let Images::Bundle(dir) = shared.settings.images.clone() else {
+        let error = EngineError::Simulated { what: "fetch a bundle" };
+        return Ok((report, Err(error)));
+    };
+    let follower = Arc::clone(&shared);
+    let (mut report, fetched) = follow(&shared, report, move |cancel, to| {
+        let fetched = run_fetch(&dir, from, cancel, to)?;
+        // The default image is what the bundle has now.
+        sync_default(&follower)?;
+        Ok(fetched)
+    })
+    .await;
+    let finished = fetched.map(|(place, changed)| {
+        report.note(format!("the archive is {place}"));
+        Finished { vm: None, changed }
+    });
+    Ok((report, finished))
+}
+
+fn run_fetch(
+    dir: &Path,
+    from: FetchFrom,
+    cancel: &AtomicBool,
+    to: &Tell,
+) -> Result<(String, bool), EngineError> {
+    let (place, sha256) = match from {
+        FetchFrom::Archive { place, sha256 } => (place, sha256),
+        FetchFrom::Pin(file) => {
+            let Pin { from, sha256 } = Pin::read(&file)?;
+            (from, sha256)
+        }
+    };
+    let now = Timestamp::now().to_string();
+    let request = FetchRequest { dir, from: &place, sha256, now: &now, cancel };
+    let fetched = fetch_bundle(&request, &|progress| match progress {
+        FetchProgress::Step(step) => tell(to, Told::Step(step.to_string())),
+        FetchProgress::Read { done, total } => tell(to, Told::Amount(done, total)),
+    })?;
+    Ok((place.to_string(), fetched.changed))
+}
+
+/// Runs work that blocks; each of its steps is a phase of the operation. It is ended early when the
+/// engine ends.
+async fn follow<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    mut report: Reporter,
+    work: impl FnOnce(&AtomicBool, &Tell) -> Result<T, EngineError> + Send + 'static,
+) -> (Reporter, Result<T, EngineError>) {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (to, mut told) = mpsc::unbounded_channel();
+    let work = {
+        let cancel = Arc::clone(&cancel);
+        blocking(move || work(&cancel, &to))
+    };
+    tokio::pin!(work);
+    let mut phase = None;
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(told) = told.recv() => match told {
+                Told::Step(step) => {
+                    if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
+                        report.end(running);
+                    }
+                }
+                Told::Amount(done, total) => report.amount(done, total),
+            },
+            result = &mut work => break result,
+            () = shared.closing.cancelled(), if !cancel.load(Ordering::Relaxed) => {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    if let (Some(running), Ok(_)) = (phase, &result) {
+        report.end(running);
+    }
+    (report, result)
+}
+
+impl From<VerifyError> for EngineError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Cancelled => Self::ShuttingDown,
+            other => Self::Verify(other),
+        }
+    }
+}
