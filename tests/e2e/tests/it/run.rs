@@ -23,7 +23,10 @@ fn a_command_has_a_vm_of_a_registered_image_for_itself_and_leaves_nothing() {
     assert_eq!(lines.len(), 2, "standard output is the command's alone:\n{ran}");
     assert!(lines[0].starts_with("Linux ") && lines[0].ends_with(" GNU/Linux"), "{ran}");
     assert!(!lines[0].contains(&host_release()), "the host's kernel answered:\n{ran}");
-    assert!(lines[1].ends_with(" otter=registered"), "the image's words come last:\n{ran}");
+    // Firecracker adds the places of its devices to what it is given.
+    let is_given = |word: &&str| !word.starts_with("virtio_mmio.device=");
+    let given = lines[1].split(' ').rfind(is_given);
+    assert_eq!(given, Some("otter=registered"), "the image's words come last:\n{ran}");
 
     assert_eq!(site.banger(&["image", "delete", "dev"]).ok(), "dev: deleted\n");
     assert!(Path::new(&rootfs).exists(), "a registered file stays");
