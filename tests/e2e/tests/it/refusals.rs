@@ -10,7 +10,7 @@ fn a_bundle_that_cannot_be_booted_from_is_told_with_its_remedy() {
     let missing = Site::with(&["bundle_dir = '/nonexistent/bundle'".to_owned()]);
     let failed = missing.boot(&["vm", "create", "--name", "otter"]);
     failed.refused("cannot use the runtime bundle").says("`/nonexistent/bundle` does not exist");
-    failed.says("hint: build a bundle with `banger bundle build`");
+    failed.says("hint: or build a bundle with `banger bundle build`");
     missing.banger(&["bundle", "show"]).code(1).says("`/nonexistent/bundle` does not exist");
     let doctor = missing.banger(&["--json", "doctor", "bundle"]);
     let check = &doctor.code(1).json()["checks"][0];
