@@ -98,7 +98,8 @@ async fn a_connection_that_dies_is_noticed_at_once_and_by_the_next_program_too()
     let scene = Scene::start();
     let guest = enter(&scene).await;
     // The parent of what a session runs is the server's process for that session.
-    let script = scene.executable("s", "#!/bin/sh\nkill -KILL $PPID\nexec sleep 60\n");
+    let script = scene
+        .executable("s", &format!("#!/bin/sh\nkill -KILL $PPID\nexec {}\n", waiting().join(" ")));
     let since = Instant::now();
     let (ended, _) = run(&guest, Call::new([script.to_str().unwrap()])).await;
     assert!(matches!(ended, Err(SessionError::Broken { .. })), "{ended:?}");
@@ -111,9 +112,11 @@ async fn a_connection_that_dies_is_noticed_at_once_and_by_the_next_program_too()
 async fn a_program_that_takes_too_long_is_given_up_and_the_session_goes_on() {
     let scene = Scene::start();
     let guest = enter(&scene).await;
-    let call = Call::new(["sleep", "60"]).limit(Duration::from_millis(300));
-    let (ended, _) = run(&guest, call).await;
-    assert_eq!(ended.unwrap_err().to_string(), "`sleep 60` has not ended within 0 s");
+    let waiting = waiting();
+    let call = Call::new(waiting.each_ref().map(String::as_str));
+    let (ended, _) = run(&guest, call.limit(Duration::from_millis(300))).await;
+    let expected = format!("`{}` has not ended within 0 s", waiting.join(" "));
+    assert_eq!(ended.unwrap_err().to_string(), expected);
     let (ended, lines) = run(&guest, Call::new(["echo", "on"])).await;
     assert_eq!((ended.unwrap().exit, lines), (Exit::Code(0), vec!["on".to_owned()]));
 }
@@ -124,7 +127,8 @@ async fn work_that_is_dropped_ends_the_session_with_the_guest() {
     let guest = enter(&scene).await;
     let begun = tokio::sync::Notify::new();
     let mut lines = |_: &str| begun.notify_one();
-    let script = scene.executable("s", "#!/bin/sh\necho begun\nexec sleep 60\n");
+    let script =
+        scene.executable("s", &format!("#!/bin/sh\necho begun\nexec {}\n", waiting().join(" ")));
     {
         let running = guest.run(Call::new([script.to_str().unwrap()]), &mut lines);
         tokio::select! {
@@ -135,4 +139,10 @@ async fn work_that_is_dropped_ends_the_session_with_the_guest() {
     // The next program runs while nobody waits for the one before.
     let (ended, _) = run(&guest, Call::new(["true"])).await;
     assert!(ended.unwrap().exit.is_good());
+}
+
+/// A program that ends with the test and not before: what a session has left runs on.
+fn waiting() -> [String; 5] {
+    let test = format!("--pid={}", std::process::id());
+    ["tail", "-s0.1", &test, "-f", "/dev/null"].map(str::to_owned)
 }
