@@ -4,9 +4,9 @@
 //! is not all zeroes, after its number, and the file's length behind the last. Two files have one
 //! digest exactly when they read the same, whether their zeroes are holes or not.
 
+use crate::checksum::Summing;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,7 +26,7 @@ const CHUNK: usize = 1 << 20;
 pub fn digest_file(path: &Path, cancel: &AtomicBool) -> io::Result<String> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut hash = Sha256::new();
+    let mut sum = Summing::default();
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut offset = 0;
     while let Some(start) = next_data(&file, offset)? {
@@ -39,15 +39,14 @@ pub fn digest_file(path: &Path, cancel: &AtomicBool) -> io::Result<String> {
         (&file).take(CHUNK as u64).read_to_end(&mut chunk)?;
         for (number, block) in (first / BLOCK as u64..).zip(chunk.chunks(BLOCK)) {
             if block.iter().any(|byte| *byte != 0) {
-                hash.update(number.to_le_bytes());
-                hash.update(block);
+                sum.add(&number.to_le_bytes());
+                sum.add(block);
             }
         }
         offset = first + chunk.len() as u64;
     }
-    hash.update(length.to_le_bytes());
-    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sparse-sha256:{digits}"))
+    sum.add(&length.to_le_bytes());
+    Ok(format!("sparse-sha256:{}", sum.finish()))
 }
 
 /// Where the next data begins; `None` where there is nothing but a hole up to the end (lseek(2)).
@@ -62,6 +61,7 @@ fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
     use std::os::unix::fs::FileExt;
     use tempfile::NamedTempFile;
 

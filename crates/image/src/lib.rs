@@ -8,6 +8,7 @@
 
 pub mod artifact;
 pub mod bundle;
+mod checksum;
 mod compression;
 pub mod digest;
 mod ext4;

@@ -7,18 +7,17 @@
 //!
 //! A build never deletes the files of an earlier one: VMs may have their layers over them.
 
-use super::checksum::Checksum;
 use super::debian::{self, KernelPackage};
 use super::manifest::{BundlePath, FileRecord, MANIFEST_VERSION, Manifest, Provenance};
 use super::workshop::Workshop;
 use super::{BuildError, Bundle, BundleSource, MANIFEST_FILE, rootfs};
+use crate::checksum::{Checksum, Summing};
 use crate::initrd::{GUEST_MODULES, render_modules_archive};
 use crate::kernel;
 use crate::modules::ModuleTree;
 use banger_core::unit::MiB;
 use banger_core::vm_name::ImageName;
 use banger_host::cmd::Cmd;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -185,10 +184,10 @@ struct Names {
 
 impl Names {
     fn new(built: &str, vmlinux: &[u8]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(built.as_bytes());
-        hash.update(vmlinux);
-        let id: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let mut sum = Summing::default();
+        sum.add(built.as_bytes());
+        sum.add(vmlinux);
+        let id = sum.finish().short();
         Self {
             kernel: format!("vmlinux-{id}"),
             initrd: format!("initrd-{id}"),

@@ -1,10 +1,10 @@
 //! How opening and building a bundle fail.
 
 use super::build::REQUIRED_PROGRAMS;
-use super::checksum::Checksum;
 use super::manifest::{ArchiveOrigin, MANIFEST_VERSION, Manifest, Provenance};
 use super::parts::{NamedBy, Role};
 use crate::artifact::ArtifactError;
+use crate::checksum::Checksum;
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use banger_core::error::{ErrorCode, Explain};

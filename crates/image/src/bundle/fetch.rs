@@ -19,12 +19,12 @@ mod unpack;
 pub use error::FetchError;
 pub use place::{Place, PlaceError};
 
-use super::checksum::Checksum;
 use super::manifest::{ArchiveOrigin, BundlePath, FileRecord, Manifest, Provenance};
 use super::workshop::{Published, Workshop};
 use super::{Bundle, BundleError, BundleSource, LEGACY_FILES, MANIFEST_FILE, Mend, NamedBy};
 use crate::artifact::{check_modules, check_rootfs_whole};
 use crate::bundle::build::OnPath;
+use crate::checksum::Checksum;
 use intake::Intake;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! `bundle.json`: what is in a bundle and where it came from.
 
-use super::checksum::Checksum;
 use super::{BundleError, LEGACY_FILES};
+use crate::checksum::Checksum;
 use banger_core::vm_name::ImageName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

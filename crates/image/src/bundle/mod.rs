@@ -6,7 +6,6 @@
 //! and [`verify`](verify()) reads all of it.
 
 mod build;
-mod checksum;
 mod debian;
 mod error;
 mod fetch;
@@ -17,8 +16,8 @@ mod rootfs;
 mod verify;
 mod workshop;
 
+pub use crate::checksum::{Checksum, ChecksumError};
 pub use build::{BuildRequest, BuildStep, REQUIRED_PROGRAMS, build};
-pub use checksum::{Checksum, ChecksumError};
 pub use error::{BuildError, BundleError, Mend};
 pub use fetch::{
     FetchError, FetchProgress, FetchRequest, FetchStep, Fetched, Place, PlaceError, fetch,

@@ -1,7 +1,7 @@
 //! `runtime-bundle.toml`: which archive is a project's or a user's bundle.
 
-use super::checksum::{Checksum, ChecksumError};
 use super::fetch::{Place, PlaceError};
+use crate::checksum::{Checksum, ChecksumError};
 use banger_core::error::{ErrorCode, Explain};
 use serde::Deserialize;
 use std::fs;

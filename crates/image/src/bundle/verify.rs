@@ -1,9 +1,9 @@
 //! Reading all of a bundle: every file against its checksum, and whether each part can do its work.
 
-use super::checksum::Checksum;
 use super::parts::{BundleSource, Part, Role};
 use super::{Bundle, BundleError, NamedBy};
 use crate::artifact::{self, ArtifactError};
+use crate::checksum::Checksum;
 use banger_core::error::{ErrorCode, Explain};
 use std::fs;
 use std::path::{Path, PathBuf};

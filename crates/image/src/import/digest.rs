@@ -1,7 +1,7 @@
 //! Digests as OCI writes them, and checking them while data is read.
 
 use super::error::ImportError;
-use sha2::{Digest as _, Sha256};
+use crate::checksum::Summing;
 use std::io::{self, Read};
 
 /// The digest of a part of an image, which is SHA-256.
@@ -51,26 +51,24 @@ impl Sha256Digest {
 #[derive(Debug)]
 pub(super) struct Hashing<R> {
     reader: R,
-    hash: Sha256,
+    sum: Summing,
 }
 
 impl<R> Hashing<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, hash: Sha256::new() }
+        Self { reader, sum: Summing::default() }
     }
 
     /// The digest of what was read.
     pub(super) fn digest(self) -> Sha256Digest {
-        let digits: String =
-            self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Sha256Digest(format!("sha256:{digits}"))
+        Sha256Digest(format!("sha256:{}", self.sum.finish()))
     }
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buffer)?;
-        self.hash.update(&buffer[..length]);
+        self.sum.add(&buffer[..length]);
         Ok(length)
     }
 }

@@ -3,8 +3,8 @@
 use super::download;
 use super::place::{Place, PlaceError};
 use super::unpack::UnpackError;
-use crate::bundle::checksum::Checksum;
 use crate::bundle::{BuildError, BundleError};
+use crate::checksum::Checksum;
 use banger_core::error::{ErrorCode, Explain};
 use std::error::Error;
 use std::io;

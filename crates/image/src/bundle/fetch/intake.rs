@@ -2,7 +2,7 @@
 
 use super::FetchProgress;
 use super::place::Source;
-use crate::bundle::checksum::{Checksum, Summing};
+use crate::checksum::{Checksum, Summing};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -119,7 +119,7 @@ impl Scene {
 }
 
 fn sum(bytes: &[u8]) -> Checksum {
-    let mut summing = super::super::checksum::Summing::default();
+    let mut summing = crate::checksum::Summing::default();
     summing.add(bytes);
     summing.finish()
 }

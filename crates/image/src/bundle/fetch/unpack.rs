@@ -3,8 +3,8 @@
 //! Only files, directories and links that stay inside are taken; owners, modes but the executable bit,
 //! times and attributes are not. Links are made last, so that nothing is ever written through one.
 
-use crate::bundle::checksum::Summing;
 use crate::bundle::manifest::FileRecord;
+use crate::checksum::Summing;
 use rustix::fs::{OFlags, statvfs};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

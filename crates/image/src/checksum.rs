@@ -48,7 +48,7 @@ impl Checksum {
     }
 
     /// The first eight digits, which tell two archives apart well enough for a name.
-    pub(super) fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
 }
@@ -94,14 +94,14 @@ impl From<Checksum> for String {
 
 /// A checksum under way.
 #[derive(Debug, Default)]
-pub(super) struct Summing(Sha256);
+pub(crate) struct Summing(Sha256);
 
 impl Summing {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(super) fn finish(self) -> Checksum {
+    pub(crate) fn finish(self) -> Checksum {
         Checksum(self.0.finalize().into())
     }
 }
