@@ -1,4 +1,4 @@
-//! Reading all of the runtime bundle, and fetching one: work that takes its time, step by step.
+//! Building the runtime bundle, fetching one, and reading all of it: work that takes its time, step by step.
 
 use crate::engine::Answer;
 use crate::error::EngineError;
@@ -8,8 +8,8 @@ use crate::operation::{Finished, Phase, Reporter};
 use crate::settings::Images;
 use crate::shared::Shared;
 use banger_image::bundle::{
-    BundleSource, Checksum, FetchProgress, FetchRequest, Pin, Place, VerifyError,
-    fetch as fetch_bundle, verify as verify_bundle,
+    BuildRequest, BundleSource, Checksum, FetchProgress, FetchRequest, Pin, Place, VerifyError,
+    build as build_bundle, fetch as fetch_bundle, verify as verify_bundle,
 };
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -48,11 +48,43 @@ fn tell(to: &Tell, told: Told) {
     }
 }
 
+/// Where the bundle is; a simulation has none for what is to be done.
+fn bundle_dir(shared: &Shared, what: &'static str) -> Result<PathBuf, EngineError> {
+    match &shared.settings.images {
+        Images::Bundle(dir) => Ok(dir.clone()),
+        Images::Simulated => Err(EngineError::Simulated { what }),
+    }
+}
+
+/// Builds the bundle.
+pub(crate) async fn build(shared: Arc<Shared>, report: Reporter) -> Answer {
+    let dir = match bundle_dir(&shared, "build a bundle") {
+        Ok(dir) => dir,
+        Err(error) => return Ok((report, Err(error))),
+    };
+    let (report, built) =
+        follow(&shared, report, move |cancel, to| run_build(&dir, cancel, to)).await;
+    let synced = match built {
+        // The default image is what the bundle has now.
+        Ok(()) => blocking(move || sync_default(&shared)).await.map(drop),
+        Err(error) => Err(error),
+    };
+    Ok((report, synced.map(|()| Finished { vm: None, changed: true })))
+}
+
+fn run_build(dir: &Path, cancel: &AtomicBool, to: &Tell) -> Result<(), EngineError> {
+    let built = Timestamp::now().to_string();
+    let name = "default".parse().expect("a plain word");
+    let request = BuildRequest { dir, name, built: &built, cancel };
+    build_bundle(&request, &|step| tell(to, Told::Step(step.to_string())))?;
+    Ok(())
+}
+
 /// Reads all of the bundle.
 pub(crate) async fn verify(shared: Arc<Shared>, report: Reporter) -> Answer {
-    let Images::Bundle(dir) = shared.settings.images.clone() else {
-        let error = EngineError::Simulated { what: "verify a bundle" };
-        return Ok((report, Err(error)));
+    let dir = match bundle_dir(&shared, "verify a bundle") {
+        Ok(dir) => dir,
+        Err(error) => return Ok((report, Err(error))),
     };
     let (mut report, verified) = follow(&shared, report, move |cancel, to| {
         let step = |name: &str| tell(to, Told::Step(format!("reading {name}")));
@@ -70,9 +102,9 @@ pub(crate) async fn verify(shared: Arc<Shared>, report: Reporter) -> Answer {
 
 /// Fetches a bundle.
 pub(crate) async fn fetch(shared: Arc<Shared>, from: FetchFrom, report: Reporter) -> Answer {
-    let Images::Bundle(dir) = shared.settings.images.clone() else {
-        let error = EngineError::Simulated { what: "fetch a bundle" };
-        return Ok((report, Err(error)));
+    let dir = match bundle_dir(&shared, "fetch a bundle") {
+        Ok(dir) => dir,
+        Err(error) => return Ok((report, Err(error))),
     };
     let follower = Arc::clone(&shared);
     let (mut report, fetched) = follow(&shared, report, move |cancel, to| {

@@ -138,8 +138,7 @@ impl Catalog {
         if before.as_ref() != Some(&after) {
             if content.check_free(&after.name, Some(&after.id)).is_err() {
                 // Only one that is new can have the name of another.
-                let numbered = format!("bundle-{}", after.id);
-                after.name = numbered.parse().expect("a word and an id are a name");
+                after.name = numbered(&after.id);
             }
             self.write(&mut content, after.clone())?;
         }
@@ -153,7 +152,7 @@ impl Catalog {
         let Some(record) = content.records.get(id).cloned() else {
             return Err(EngineError::Gone);
         };
-        let name: ImageName = format!("bundle-{id}").parse().expect("a word and an id are a name");
+        let name = numbered(id);
         tracing::warn!(image_id = %id, was = %record.name, %name, "VMs need the old bundle's files");
         let origin = ImageOrigin::Registered;
         self.write(&mut content, ImageRecord { name, origin, ..record })
@@ -184,6 +183,11 @@ impl Catalog {
         content.records.insert(record.id.clone(), record);
         Ok(())
     }
+}
+
+/// What an image from a bundle is called where the bundle's own name is another image's.
+fn numbered(id: &ImageId) -> ImageName {
+    format!("bundle-{id}").parse().expect("a word and an id are a name")
 }
 
 /// A name that no other image gets while this is held.

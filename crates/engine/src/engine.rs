@@ -300,7 +300,7 @@ impl Engine {
     /// Builds the runtime bundle from the distribution's packages.
     pub fn build_bundle(&self) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("bundle build", move |report| images::build(shared, report))
+        self.operate("bundle build", move |report| bundle::build(shared, report))
     }
 
     /// Reads all of the runtime bundle: each file against its checksum, and whether each can do its

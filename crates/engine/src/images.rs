@@ -2,10 +2,9 @@
 //!
 //! Files are looked at when they are needed. One that is missing never keeps the daemon from starting.
 
-use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
-use crate::operation::{Finished, Phase, Reporter};
+use crate::operation::Finished;
 use crate::settings::Images;
 use crate::shared::{Shared, now};
 use crate::task::VmHandle;
@@ -18,15 +17,12 @@ use banger_core::unit::Bytes;
 use banger_core::vm::{OverlayMethod, Vm};
 use banger_core::vm_name::{ImageName, VmName};
 use banger_image::artifact::{ArtifactError, check_boot_files, check_rootfs};
-use banger_image::bundle::{BuildRequest, BuildStep, Bundle, BundleSource, build as build_bundle};
-use jiff::Timestamp;
+use banger_image::bundle::{Bundle, BundleSource};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
 
 /// Makes the default image's record follow the bundle, and returns it. A bundle that cannot be used
 /// is an error, unless the image's files are banger's own: those do not follow.
@@ -227,61 +223,4 @@ pub(crate) async fn inventory(shared: &Arc<Shared>) -> Result<Vec<Observed>, Eng
     let inventory = blocking(move || host.inventory()).await?;
     shared.count(inventory.len());
     Ok(inventory)
-}
-
-/// Builds the bundle, one phase for each of the build's steps.
-pub(crate) async fn build(shared: Arc<Shared>, mut report: Reporter) -> Answer {
-    let Images::Bundle(dir) = shared.settings.images.clone() else {
-        let error = EngineError::Simulated { what: "build a bundle" };
-        return Ok((report, Err(error)));
-    };
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (steps, mut begun) = mpsc::unbounded_channel::<BuildStep>();
-    let work = {
-        let cancel = Arc::clone(&cancel);
-        blocking(move || run_build(&dir, &cancel, &steps))
-    };
-    tokio::pin!(work);
-    let mut phase = None;
-    let result = loop {
-        tokio::select! {
-            biased;
-            Some(step) = begun.recv() => {
-                if let Some(running) = phase.replace(report.begin(Phase::Build(step.to_string()))) {
-                    report.end(running);
-                }
-            }
-            result = &mut work => break result,
-            () = shared.closing.cancelled(), if !cancel.load(Ordering::Relaxed) => {
-                cancel.store(true, Ordering::Relaxed);
-            }
-        }
-    };
-    if let (Some(running), Ok(_)) = (phase, &result) {
-        report.end(running);
-    }
-    if result.is_ok() {
-        let shared = Arc::clone(&shared);
-        if let Err(error) = blocking(move || sync_default(&shared)).await {
-            return Ok((report, Err(error)));
-        }
-    }
-    Ok((report, result.map(|_| Finished { vm: None, changed: true })))
-}
-
-fn run_build(
-    dir: &Path,
-    cancel: &AtomicBool,
-    steps: &mpsc::UnboundedSender<BuildStep>,
-) -> Result<PathBuf, EngineError> {
-    let built = Timestamp::now().to_string();
-    let name = "default".parse().expect("a plain word");
-    let request = BuildRequest { dir, name, built: &built, cancel };
-    let bundle = build_bundle(&request, &|step| {
-        // The receiver outlives the build.
-        if steps.send(step).is_err() {
-            tracing::trace!("nobody waits for the build");
-        }
-    })?;
-    Ok(bundle.dir().to_owned())
 }
