@@ -1,13 +1,13 @@
 //! The program's DNS server: names follow VMs, and a taken port is told and tried again.
 
-use crate::program::{Place, Program};
+use crate::program::{Place, Program, reach};
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 const RUN_OTTER: &str = r#"{"name":"otter","start":{}}"#;
 /// Longer than anything here takes.
@@ -68,12 +68,8 @@ async fn a_taken_port_is_told_with_its_holder_and_taken_when_it_is_free() {
     assert!(place.log().contains(&told), "the log tells the same");
 
     drop(holder);
-    let serves = async {
-        while status(&daemon).await["state"] != "serving" {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, serves).await.expect("it tries again");
+    reach("another try", async || (status(&daemon).await["state"] == "serving").then_some(()))
+        .await;
     assert_eq!(addresses(&daemon, "otter.vm.").await.len(), 1);
 }
 

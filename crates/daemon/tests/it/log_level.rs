@@ -1,12 +1,8 @@
 //! The level of the log over HTTP, and what it does to the log of the program.
 
-use crate::program::{Place, Program};
+use crate::program::{Place, Program, reach};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
 const ROUTE: &str = "/v1/daemon/log-level";
 
 async fn status(daemon: &Program) -> Value {
@@ -33,12 +29,10 @@ async fn a_level_holds_for_a_while_and_then_the_configured_one_again() {
 
     let set = daemon.ask("PUT", ROUTE, r#"{"level":"debug","for_s":1}"#).await.json();
     assert_eq!((&set["level"], &set["back_in_s"]), (&json!("debug"), &json!(1)));
-    let back = async {
-        while status(&daemon).await["level"] != "info" {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, back).await.expect("it goes back by itself");
+    reach("the configured level", async || {
+        (status(&daemon).await["level"] == "info").then_some(())
+    })
+    .await;
     let meanwhile = debug_lines(&place);
     assert!(meanwhile > 0, "each question was logged");
     status(&daemon).await;
@@ -62,16 +56,11 @@ async fn an_end_that_nobody_asked_for_can_be_followed_by_the_operation_that_the_
     let daemon = place.start_with(command.env("BANGER_LOG_LEVEL", "debug")).await;
     daemon.ask("POST", "/v1/vms", r#"{"name":"otter"}"#).await.outcome();
     daemon.ask("POST", "/v1/vms/otter/start", r#"{"wait":"none"}"#).await;
-    let stopped = async {
-        loop {
-            let vm = daemon.ask("GET", "/v1/vms/otter", "").await.json();
-            if vm["state"] == "stopped" && vm["last_error"].is_string() {
-                return vm;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let vm = timeout(PATIENCE, stopped).await.expect("the guest panics");
+    let vm = reach("the guest's panic", async || {
+        let vm = daemon.ask("GET", "/v1/vms/otter", "").await.json();
+        (vm["state"] == "stopped" && vm["last_error"].is_string()).then_some(vm)
+    })
+    .await;
     let op = vm["changed_by"].as_str().expect("an operation changed it").to_owned();
     let why = daemon.ask("GET", "/v1/vms/otter/why", "").await.json();
     assert_eq!(why["op_id"], op);

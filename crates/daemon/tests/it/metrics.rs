@@ -1,7 +1,7 @@
 //! The metrics as Prometheus reads them.
 
 use crate::client::{Answer, ask_at};
-use crate::program::{Place, Program};
+use crate::program::{Place, Program, reach};
 use crate::server::Server;
 use banger_host::GuestScript;
 use banger_host::cmd::{Cmd, find_program};
@@ -9,11 +9,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
 const RUN_OTTER: &str = r#"{"name":"otter","start":{}}"#;
 
 /// The value of a series.
@@ -191,11 +187,7 @@ async fn a_taken_address_is_told_with_its_holder_and_taken_when_it_is_free() {
     assert_eq!(daemon.ask("GET", "/metrics", "").await.status, 200, "the socket has them");
 
     drop(holder);
-    let serves = async {
-        while status(&daemon).await["state"] != "serving" {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, serves).await.expect("it tries again");
+    reach("another try", async || (status(&daemon).await["state"] == "serving").then_some(()))
+        .await;
     assert_eq!(at(&json!(address), "/metrics").await.status, 200);
 }

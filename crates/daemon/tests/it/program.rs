@@ -10,8 +10,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long the program may take to start or to end.
+/// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until a look finds something.
+pub(crate) async fn reach<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let reached = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{what} is not reached"))
+}
 
 /// The directories of a daemon, below one that goes with the test.
 pub(crate) struct Place {

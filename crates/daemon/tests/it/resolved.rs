@@ -1,12 +1,12 @@
 //! The host's resolver, against a systemd-resolved and a bus that the test plays.
 
 use crate::fake_resolved::{Bus, Link, OURS};
+use crate::program::reach;
 use banger_api::{HostDnsState, HostDnsStatus};
 use banger_core::dns::{Entry, Scope, Table};
 use banger_core::net::Subnet;
 use banger_daemon::resolved::{HostDns, HostDnsError, Wanted, Wish};
 use banger_host::resolved::link_number;
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes, several periods of the keeper among it.
@@ -101,18 +101,6 @@ async fn until(running: &Running, state: HostDnsState) -> HostDnsStatus {
         (status.state == state).then_some(status)
     })
     .await
-}
-
-async fn reach<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    let reached = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{what} is not reached"))
 }
 
 #[tokio::test]
