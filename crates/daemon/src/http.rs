@@ -2,6 +2,7 @@
 //!
 //! A handler reads its request, asks the engine, and renders the answer; it decides nothing.
 
+mod blocking;
 mod bundle;
 mod daemon;
 mod dns;

@@ -155,19 +155,20 @@ enum Event {
 
 impl Keeper {
     async fn keep(mut self) {
+        let mut ordered: Option<(oneshot::Sender<io::Result<()>>, io::Result<()>)> = None;
         loop {
             let status = self.turn().await;
             let pause = if status.state == HostDnsState::Failed { PAUSE } else { PERIOD };
             self.show(status);
+            if let Some((done, kept)) = ordered.take() {
+                // Who has asked may have gone.
+                drop(done.send(kept));
+            }
             match self.event(pause).await {
                 Event::Ending => break,
                 Event::Other => {}
                 Event::Order(Order { wanted, done }) => {
-                    let kept = self.remember(wanted);
-                    let status = self.turn().await;
-                    self.show(status);
-                    // Who has asked may have gone.
-                    drop(done.send(kept));
+                    ordered = Some((done, self.remember(wanted)));
                 }
             }
         }

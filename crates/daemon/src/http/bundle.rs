@@ -1,5 +1,6 @@
 //! Routes about the runtime bundle.
 
+use super::blocking::{ask_engine, blocking};
 use super::events;
 use super::extract::Body;
 use crate::problem::{self, Problem};
@@ -9,8 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use banger_api::{BundleContent, BundleStatus, ErrorBody, Event, FetchBundle};
-use banger_core::image::Image;
-use banger_engine::{EngineError, FetchFrom};
+use banger_engine::{Engine, FetchFrom};
 use banger_image::bundle::{Bundle, ChecksumError, PlaceError};
 
 /// The runtime bundle, and why it cannot be used if it cannot
@@ -25,7 +25,7 @@ pub(super) async fn status(State(state): State<AppState>) -> Result<Json<BundleS
 /// The bundle, and why it cannot be used if it cannot.
 pub(super) async fn read_status(state: &AppState) -> Result<BundleStatus, Problem> {
     let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
-    let (problem, image) = match read_image(state).await? {
+    let (problem, image) = match ask_engine(state, Engine::bundle_image).await? {
         Ok(image) => (None, Some(view::bundle_image(image))),
         Err(error) => (Some(problem::describe(&error)), None),
     };
@@ -83,15 +83,5 @@ pub(super) async fn fetch(
 /// What the bundle's description says, as far as it can be read.
 async fn read_content(state: &AppState) -> Result<Option<BundleContent>, Problem> {
     let Some(source) = state.engine.bundle_source() else { return Ok(None) };
-    let read = tokio::task::spawn_blocking(move || {
-        Bundle::read(&source).ok().map(|bundle| view::bundle::content(&bundle))
-    });
-    read.await.map_err(|error| problem::internal(&error))
-}
-
-/// Reads the image's description, which is in files.
-async fn read_image(state: &AppState) -> Result<Result<Image, EngineError>, Problem> {
-    let engine = state.engine.clone();
-    let read = tokio::task::spawn_blocking(move || engine.bundle_image()).await;
-    read.map_err(|error| problem::internal(&error))
+    blocking(move || Bundle::read(&source).ok().map(|bundle| view::bundle::content(&bundle))).await
 }

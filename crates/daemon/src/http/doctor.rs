@@ -1,5 +1,6 @@
 //! Whether the host is fit: the doctor's route, and the check before a start.
 
+use super::blocking::blocking;
 use super::extract::Queried;
 use crate::doctor::{BundleFacts, Demand, Disks, Facts, ImageFacts, SCOPES, examine};
 use crate::preflight;
@@ -105,11 +106,4 @@ fn images(state: &AppState) -> Vec<ImageFacts> {
             rootfs: view.record.rootfs,
         })
         .collect()
-}
-
-/// Runs what looks at files off the threads that serve.
-async fn blocking<T: Send + 'static>(
-    look: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(look).await.map_err(|error| problem::internal(&error))
 }

@@ -1,8 +1,9 @@
 //! Routes about images.
 
+use super::blocking::ask_engine;
 use super::events;
 use super::extract::{Body, Reference};
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::state::AppState;
 use crate::view;
 use axum::Json;
@@ -17,7 +18,7 @@ use banger_engine::{Engine, NewImage};
     (status = "default", description = "An error", body = ErrorBody),
 ))]
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<ImageList>, Problem> {
-    let images = read(&state, Engine::images).await?;
+    let images = ask_engine(&state, Engine::images).await?;
     Ok(Json(ImageList { images: images.into_iter().map(view::image).collect() }))
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn show(
     State(state): State<AppState>,
     Reference(reference): Reference,
 ) -> Result<Json<ImageView>, Problem> {
-    let found = read(&state, move |engine| engine.image(&reference)).await?;
+    let found = ask_engine(&state, move |engine| engine.image(&reference)).await?;
     Ok(Json(view::image(found?)))
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn rename(
     Reference(reference): Reference,
     Body(RenameImage { name }): Body<RenameImage>,
 ) -> Result<Json<ImageView>, Problem> {
-    let renamed = read(&state, move |engine| {
+    let renamed = ask_engine(&state, move |engine| {
         engine.rename_image(&reference, name.clone())?;
         engine.image(name.as_str())
     });
@@ -84,14 +85,4 @@ pub(super) async fn delete(
     Reference(reference): Reference,
 ) -> Result<Response, Problem> {
     Ok(events::answer(state.engine.delete_image(&reference)?).await)
-}
-
-/// Asks the engine something for which it looks at files.
-async fn read<T: Send + 'static>(
-    state: &AppState,
-    ask: impl FnOnce(&Engine) -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let engine = state.engine.clone();
-    let read = tokio::task::spawn_blocking(move || ask(&engine)).await;
-    read.map_err(|error| problem::internal(&error))
 }

@@ -1,8 +1,9 @@
 //! The routes that stream a VM's logs, and tell what is in them.
 
+use super::blocking::blocking;
 use super::extract::{Queried, Reference};
 use super::tail::{Read, Tail};
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::state::AppState;
 use crate::view;
 use axum::Json;
@@ -41,8 +42,7 @@ pub(super) async fn logs(
         LogSource::Vmm => view.paths.vmm_log,
     };
     let path = if query.previous { log_before(&path) } else { path };
-    let opened = tokio::task::spawn_blocking(move || Tail::open(path, query.tail)).await;
-    let tail = opened.map_err(|error| problem::internal(&error))?;
+    let tail = blocking(move || Tail::open(path, query.tail)).await?;
     let tail = tail.map_err(|source| Problem::from(file_error(source)))?;
     let follow = query.follow.then(|| Follow { state, vm: view.vm.id.to_string() });
     let body = Body::from_stream(stream::try_unfold((tail, follow, More::Yes), next));

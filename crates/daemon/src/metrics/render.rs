@@ -5,7 +5,6 @@
 
 use banger_api::Version;
 use banger_core::state::VmState;
-use banger_core::unit::{Bytes, MiB};
 use banger_core::vm::Vm;
 use banger_dns::Verdict;
 use banger_engine::{Counted, Load, Measures};
@@ -131,11 +130,11 @@ fn vms(registry: &mut Registry, loads: &[Load]) {
             cpu.get_or_create(&of(vm)).inc_by(process.cpu.as_secs_f64());
             resident.get_or_create(&of(vm)).set(process.resident.0);
         }
-        limit.get_or_create(&of(vm)).set(bytes(spec.memory));
+        limit.get_or_create(&of(vm)).set(spec.memory.bytes().0);
         for (disk, used, whole) in [("root", root, spec.overlay), ("work", work, spec.work_disk)] {
             let labels = [of(vm), vec![("disk", disk.to_owned())]].concat();
             allocated.get_or_create(&labels).set(used.0);
-            size.get_or_create(&labels).set(bytes(whole));
+            size.get_or_create(&labels).set(whole.bytes().0);
         }
     }
     registry.register("banger_vm_cpu_seconds", "Processor time of the VMM since it started", cpu);
@@ -164,8 +163,4 @@ fn seconds(of: Duration) -> Seconds {
 
 fn whole(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-fn bytes(size: MiB) -> u64 {
-    Bytes(u64::from(size.get()) << 20).0
 }
