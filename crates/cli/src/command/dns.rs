@@ -2,12 +2,12 @@
 
 use super::Session;
 use super::daemon::{dns, guest_dns};
+use super::doctor::listener;
 use crate::failure::Failure;
 use crate::render::table::pairs;
 use banger_api::client::Client;
-use banger_api::{Check, DnsStatus, GuestDnsStatus, HostDnsState, ListenState, Scope, Vm};
+use banger_api::{Check, DnsStatus, GuestDnsStatus, HostDnsState, Scope, Vm};
 use banger_core::dns::ZONE;
-use banger_core::error::ErrorCode;
 use banger_core::state::VmState;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -88,32 +88,13 @@ pub(super) async fn checks(client: &Client, status: &DnsStatus) -> Vec<Check> {
 
 /// Whether names are answered for, where they should be.
 fn server(status: &DnsStatus) -> Check {
-    let found = dns(status);
-    match status.state {
-        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "dns", found),
-        ListenState::Failed => Check::fail(
-            Scope::Dns,
-            "dns",
-            ErrorCode::NetworkConflict,
-            found,
-            "end the other program, or set another `dns_listen` in the configuration file",
-        ),
-    }
+    listener(Scope::Dns, "dns", status.state, dns(status), "set another `dns_listen`")
 }
 
 /// The same for guests.
 fn guests(guests: &GuestDnsStatus) -> Check {
-    let found = guest_dns(guests);
-    match guests.state {
-        ListenState::Off | ListenState::Serving => Check::pass(Scope::Dns, "guest dns", found),
-        ListenState::Failed => Check::fail(
-            Scope::Dns,
-            "guest dns",
-            ErrorCode::NetworkConflict,
-            found,
-            "end the other program, or set `guest_dns` to `off` in the configuration file",
-        ),
-    }
+    let instead = "set `guest_dns` to `off`";
+    listener(Scope::Dns, "guest dns", guests.state, guest_dns(guests), instead)
 }
 
 /// Whether the host's resolver knows of the server. VMs work without.

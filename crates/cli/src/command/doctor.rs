@@ -99,15 +99,24 @@ async fn through_daemon(client: &Client, asked: Option<Scope>) -> Vec<Check> {
 /// Whether metrics are served where they should be.
 fn metrics(status: &MetricsStatus) -> Check {
     let found = super::daemon::metrics(status);
-    match status.state {
-        ListenState::Off | ListenState::Serving => Check::pass(Scope::Daemon, "metrics", found),
-        ListenState::Failed => Check::fail(
-            Scope::Daemon,
-            "metrics",
-            ErrorCode::NetworkConflict,
-            found,
-            "end the other program, or set another `metrics_listen` in the configuration file",
-        ),
+    listener(Scope::Daemon, "metrics", status.state, found, "set another `metrics_listen`")
+}
+
+/// Whether an address is served where it should be, and what can be done instead of ending who
+/// holds it.
+pub(super) fn listener(
+    scope: Scope,
+    name: &str,
+    state: ListenState,
+    found: String,
+    instead: &str,
+) -> Check {
+    match state {
+        ListenState::Off | ListenState::Serving => Check::pass(scope, name, found),
+        ListenState::Failed => {
+            let hint = format!("end the other program, or {instead} in the configuration file");
+            Check::fail(scope, name, ErrorCode::NetworkConflict, found, hint)
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn row(stats: &VmStats, bar: usize) -> [String; 7] {
 /// So much of a whole, such as `256.0 MiB / 1 GiB`.
 fn share(used: u64, whole: MiB, bar: usize) -> String {
     let text = format!("{} / {whole}", Bytes(used));
-    with_bar(used, u64::from(whole.get()) << 20, bar, &text)
+    with_bar(used, whole.bytes().0, bar, &text)
 }
 
 /// A bar before a text, as long as the part is of the whole. Any use at all is seen, and what is
