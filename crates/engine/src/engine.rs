@@ -173,7 +173,7 @@ impl Engine {
 
     /// How many objects the ledger has.
     pub fn ledger_size(&self) -> Result<usize, EngineError> {
-        Ok(self.shared.store.ledger()?.len())
+        self.shared.store.ledger_size()
     }
 
     /// How many objects the host has of this instance, as of the last inventory. If that is older

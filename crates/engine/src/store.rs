@@ -283,6 +283,14 @@ impl Store {
         self.resources("SELECT key, resource FROM ledger ORDER BY key", params![])
     }
 
+    /// How much is in the ledger.
+    pub(crate) fn ledger_size(&self) -> Result<usize, EngineError> {
+        let count = self
+            .lock()
+            .query_row("SELECT count(*) FROM ledger", params![], |row| row.get::<_, u32>(0));
+        Ok(count.map_err(failed("read"))?.try_into().unwrap_or(usize::MAX))
+    }
+
     fn resources(
         &self,
         sql: &str,
