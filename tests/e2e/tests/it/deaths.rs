@@ -1,14 +1,12 @@
 //! VMs that do not end in good order.
 
 use crate::stage::{Site, pid, until};
-use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use std::time::Duration;
 
-/// How soon the daemon is to notice a VMM's end, by the time that it notes.
-const NOTICE: SignedDuration = SignedDuration::from_secs(2);
-/// How long it may take until somebody has asked about it.
+/// How long it may take until somebody has asked about an end. The daemon is told of it by the
+/// kernel: one that is not told would look again only when it starts.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -31,12 +29,8 @@ fn a_killed_vm_is_told_of_and_starts_again_with_its_files() {
     assert_eq!(after, "kept\nkept\n2\n");
 
     let process = pid(&site.vm("otter")["pid"]);
-    let killed = Timestamp::now();
     kill_process(process, Signal::KILL).unwrap();
     until("the end is told", PATIENCE, || site.text("otter", "state") == "stopped");
-    let noticed: Timestamp = site.text("otter", "changed_at").parse().unwrap();
-    let took = noticed.duration_since(killed);
-    assert!(took <= NOTICE, "the end was noticed after {took:#}");
     assert!(ended(&site).contains("signal 9"), "{}", site.vm("otter"));
     site.banger(&["vm", "delete", "otter"]).ok();
     site.finish();
