@@ -13,9 +13,9 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DnsStatus, DoctorReport,
-    FetchBundle, ImageList, ImageView, KillVm, LogLevelStatus, LogQuery, LogSource, RegisterImage,
-    RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig, SshTarget, StartVm,
-    StopVm, Version, Vm, VmList, VmStats, Why,
+    FetchBundle, ImageList, ImageView, ImportImage, KillVm, LogLevelStatus, LogQuery, LogSource,
+    RegisterImage, RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig, SshTarget,
+    StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::spec::SpecChange;
 use hyper::Method;
@@ -223,6 +223,12 @@ impl Client {
         request: &RegisterImage,
     ) -> Result<EventStream, ClientError> {
         self.operation(Method::POST, "/v1/images", request).await
+    }
+
+    /// Makes an image of a directory, an archive or a container image. Dropping the stream breaks the
+    /// import off.
+    pub async fn import_image(&self, request: &ImportImage) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/image-imports", request).await
     }
 
     /// Gives an image another name.

@@ -35,6 +35,7 @@
 //! | `GET /v1/ssh-config` | | [`SshConfig`] |
 //! | `GET /v1/images` | | [`ImageList`] |
 //! | `POST /v1/images` | [`RegisterImage`] | events |
+//! | `POST /v1/image-imports` | [`ImportImage`] | events; closing them breaks it off |
 //! | `GET /v1/images/{ref}` | | [`ImageView`] |
 //! | `PATCH /v1/images/{ref}` | [`RenameImage`] | [`ImageView`] |
 //! | `DELETE /v1/images/{ref}` | | events |
@@ -52,6 +53,7 @@ mod doctor;
 mod error;
 mod event;
 mod host_dns;
+mod import;
 mod log;
 mod types;
 mod why;
@@ -61,6 +63,7 @@ pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use host_dns::{DnsRecipe, HostDnsState, HostDnsStatus};
+pub use import::{ContainerConfig, ImageImport, ImportImage};
 pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};
 pub use types::*;
 pub use why::{BootStage, Finding, LogEnd, LogLine, Why};

@@ -1,6 +1,6 @@
 //! What requests and answers are made of.
 
-use crate::{BundleContent, ErrorBody, HostDnsStatus};
+use crate::{BundleContent, ErrorBody, HostDnsStatus, ImageImport};
 use banger_core::id::{ImageId, InstanceId, OpId, VmId};
 use banger_core::image::{ImageKind, ImageOrigin};
 use banger_core::ledger::Audit;
@@ -323,7 +323,7 @@ pub struct ImageView {
     /// `managed`: its files are banger's; `unmanaged`: they are the user's.
     #[schema(value_type = String, example = "unmanaged")]
     pub kind: ImageKind,
-    /// `bundle` or `registered`.
+    /// `bundle`, `registered` or `imported`.
     #[schema(value_type = String, example = "bundle")]
     pub origin: ImageOrigin,
     /// Its root file system.
@@ -349,6 +349,9 @@ pub struct ImageView {
     pub used_by: Vec<VmName>,
     /// Why no VM can boot from it; absent when one can.
     pub problem: Option<ErrorBody>,
+    /// Where it came from, if it was imported.
+    #[serde(default)]
+    pub import: Option<ImageImport>,
 }
 
 /// A request for an image of files that stay where they are.

@@ -5,6 +5,7 @@ mod daemon;
 mod dns;
 mod doctor;
 mod image;
+mod import;
 mod ssh_config;
 mod value;
 mod vm;
@@ -14,6 +15,7 @@ pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use image::{ImageVerb, RegisterArgs, RenameArgs};
+pub(crate) use import::ImportArgs;
 pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{
     CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
@@ -77,7 +79,7 @@ pub(crate) enum Noun {
     /// Create, enter, start, stop and delete VMs
     #[command(subcommand, arg_required_else_help = true)]
     Vm(VmVerb),
-    /// Show, register, rename and delete the images that VMs are created from
+    /// Show, register, import, rename and delete the images that VMs are created from
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageVerb),
     /// Show, verify, build or fetch the runtime bundle: kernel, initrd and root file system

@@ -97,6 +97,7 @@ async fn images(session: &Session<'_>, verb: ImageVerb) -> Result<(), Failure> {
         ImageVerb::List => image::list(session).await,
         ImageVerb::Show(args) => image::show(session, &args.refs).await,
         ImageVerb::Register(args) => image::register(session, &args).await,
+        ImageVerb::Import(args) => image::import(session, &args).await,
         ImageVerb::Rename(args) => image::rename(session, &args).await,
         ImageVerb::Delete(args) => image::delete(session, &args.refs).await,
     }

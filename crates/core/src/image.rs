@@ -90,6 +90,8 @@ pub enum ImageOrigin {
     Bundle,
     /// A user named its files.
     Registered,
+    /// It was made of a directory, an archive or a container image.
+    Imported,
 }
 
 impl ImageOrigin {
@@ -98,6 +100,7 @@ impl ImageOrigin {
         match self {
             Self::Bundle => "bundle",
             Self::Registered => "registered",
+            Self::Imported => "imported",
         }
     }
 }

@@ -11,6 +11,7 @@ mod events;
 mod extract;
 mod guard;
 mod images;
+mod imports;
 mod logs;
 mod metrics;
 mod openapi;
@@ -59,6 +60,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(logs::logs))
         .routes(routes!(logs::why))
         .routes(routes!(images::list, images::register))
+        .routes(routes!(imports::import))
         .routes(routes!(images::show, images::rename, images::delete))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))

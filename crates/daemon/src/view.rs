@@ -4,8 +4,8 @@ pub mod bundle;
 
 use crate::problem;
 use banger_api::{
-    AuditReport, BootStage, BundleImage, Finding, ForwardState, ImageView, LogEnd, LogLine,
-    LogSource, SshTarget, Timing, Vm, VmForward, VmStats, Why,
+    AuditReport, BootStage, BundleImage, ContainerConfig, Finding, ForwardState, ImageImport,
+    ImageView, LogEnd, LogLine, LogSource, SshTarget, Timing, Vm, VmForward, VmStats, Why,
 };
 use banger_core::forward::{Forward, HostPort};
 use banger_core::guest::StageDetail;
@@ -15,6 +15,7 @@ use banger_core::resource::Observed;
 use banger_core::telling::{self, Voice};
 use banger_core::vm::UnixMillis;
 use banger_engine::{ForwardView, Outcome, SshAccess, Usage, VmView};
+use banger_image::import::{ImageConfig, ImportRecord};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ pub fn stats(usage: Usage) -> VmStats {
 
 /// An image.
 pub fn image(view: banger_engine::ImageView) -> ImageView {
-    let banger_engine::ImageView { record, image, problem, users } = view;
+    let banger_engine::ImageView { record, image, problem, users, provenance } = view;
     let boot = image.map(|image| (image.kernel, image.initrd, image.boot_args));
     let (kernel, initrd, boot_args) = match boot {
         Some((kernel, initrd, boot_args)) => (Some(kernel), initrd, boot_args),
@@ -143,6 +144,38 @@ pub fn image(view: banger_engine::ImageView) -> ImageView {
         created_at: time(record.created_at),
         used_by: users,
         problem: problem.as_ref().map(problem::describe),
+        import: provenance.map(image_import),
+    }
+}
+
+fn image_import(record: ImportRecord) -> ImageImport {
+    let ImportRecord { version: _, source, kind, digests, entries, config, warnings } = record;
+    ImageImport {
+        source,
+        kind: kind.name().to_owned(),
+        archive_digest: digests.archive,
+        manifest_digest: digests.manifest,
+        config_digest: digests.config,
+        layers: digests.layers,
+        entries,
+        container: config.map(container_config),
+        warnings,
+    }
+}
+
+fn container_config(config: ImageConfig) -> ContainerConfig {
+    ContainerConfig {
+        created: config.created,
+        author: config.author,
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
+        env: config.env,
+        working_dir: config.working_dir,
+        user: config.user,
+        stop_signal: config.stop_signal,
+        exposed_ports: config.exposed_ports,
+        volumes: config.volumes,
+        labels: config.labels,
     }
 }
 

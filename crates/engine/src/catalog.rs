@@ -117,13 +117,11 @@ impl Catalog {
     /// Writes the record of an image whose name was set apart.
     pub(crate) fn insert(
         &self,
-        reserved: Reserved,
+        reserved: &Reserved,
         record: ImageRecord,
     ) -> Result<(), EngineError> {
         debug_assert_eq!(reserved.name, record.name);
-        let written = self.write(&mut self.lock(), record);
-        drop(reserved);
-        written
+        self.write(&mut self.lock(), record)
     }
 
     /// Makes the bundle's image follow the bundle, or gives it its record. `change` sees the record

@@ -3,6 +3,7 @@
 use crate::bundle::FetchFrom;
 use crate::error::EngineError;
 use crate::executor::blocking;
+use crate::import::ImportImage;
 use crate::keys::{self, Keys, host_key_alias};
 use crate::measure::Measures;
 use crate::operation::{Closer, Finished, Operation, Reporter};
@@ -17,7 +18,7 @@ use crate::task::{VmHandle, Work};
 use crate::usage::{load, usage};
 use crate::view::{Counted, ImageView, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
-use crate::{bundle, create, guest_init, images};
+use crate::{bundle, create, draft, guest_init, images, import};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
@@ -80,6 +81,7 @@ impl Engine {
         if let Err(error) = images::sync_default(&shared) {
             tracing::warn!(error = fault(&error), "the default image cannot be used");
         }
+        draft::sweep(&shared);
         reconcile(&shared).await?;
         Ok(Self { shared })
     }
@@ -247,6 +249,13 @@ impl Engine {
     pub fn register_image(&self, new: NewImage) -> Operation {
         let shared = Arc::clone(&self.shared);
         self.operate("image register", move |report| register::register(shared, new, report))
+    }
+
+    /// Makes an image of a directory, an archive or a container image. It is broken off when nobody
+    /// listens to it any more.
+    pub fn import_image(&self, request: ImportImage) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("image import", move |report| import::import(shared, request, report))
     }
 
     /// Gives an image another name.

@@ -15,6 +15,7 @@ use banger_core::state::{Readiness, Request, VmState};
 use banger_core::vm_name::VmName;
 use banger_host::HostError;
 use banger_image::bundle::{BuildError, BundleError, FetchError, PinError, VerifyError};
+use banger_image::import::ImportError;
 use banger_image::program::ProgramError;
 use banger_vmm::VmmError;
 use std::path::PathBuf;
@@ -94,6 +95,9 @@ pub enum EngineError {
     /// No archive is named.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// What was to be imported cannot be.
+    #[error("could not import the image")]
+    Import(#[from] ImportError),
     /// A disk that the VM had is gone.
     #[error("`{name}` has lost a disk: `{}` does not exist", .path.display())]
     DiskLost {
@@ -328,6 +332,7 @@ impl Explain for EngineError {
             Self::Verify(source) => source.code(),
             Self::Fetch(source) => source.code(),
             Self::Pin(source) => source.code(),
+            Self::Import(source) => source.code(),
             Self::Setup { source, .. }
             | Self::TearDown { source, .. }
             | Self::Network { source }
@@ -385,6 +390,7 @@ impl Explain for EngineError {
             Self::Verify(source) => source.hints(),
             Self::Fetch(source) => source.hints(),
             Self::Pin(source) => source.hints(),
+            Self::Import(source) => source.hints(),
             Self::HalfDeleted { name, .. } => {
                 vec![format!("finish it with `banger vm delete {name}`")]
             }

@@ -9,6 +9,7 @@ use crate::settings::Images;
 use crate::shared::{Shared, now};
 use crate::task::VmHandle;
 use crate::view::ImageView;
+use crate::{draft, import};
 use banger_core::error::fault;
 use banger_core::id::{ImageId, VmId};
 use banger_core::image::{Image, ImageKind, ImageOrigin, ImageRecord};
@@ -156,7 +157,8 @@ pub(crate) fn view(shared: &Shared, record: ImageRecord) -> ImageView {
     let problem = check(shared, &record, Need::All).err();
     let image = record.image(shared.catalog.default().as_ref());
     let users = users(&shared.vms(), &record.id);
-    ImageView { record, image, problem, users }
+    let provenance = import::provenance(&record);
+    ImageView { record, image, problem, users, provenance }
 }
 
 /// The VMs that were created from an image, in order of their names.
@@ -180,6 +182,9 @@ pub(crate) fn delete(shared: &Shared, id: &ImageId) -> Result<Finished, EngineEr
         return Err(ImageError::Default { name: record.name }.into());
     }
     shared.catalog.remove(id)?;
+    if record.kind == ImageKind::Managed {
+        draft::remove_files(shared, id);
+    }
     tracing::info!(image_id = %id, image = %record.name, "image deleted");
     Ok(Finished { vm: None, changed: true })
 }

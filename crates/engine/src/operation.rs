@@ -28,7 +28,7 @@ pub enum Phase {
     TearDown,
     /// The digest of a root file system is taken.
     Digest,
-    /// A step of making or reading a bundle, in its own words.
+    /// A step of making or reading a bundle, or of an import, in its own words.
     Build(String),
 }
 
@@ -206,6 +206,12 @@ impl Reporter {
     /// Remembers what could not be removed, for the error that the operation ends with.
     pub(crate) fn leave_behind(&mut self, left: Vec<LeftBehind>) {
         self.left.extend(left);
+    }
+
+    /// Completes when nobody listens any more.
+    pub(crate) fn left(&self) -> impl Future<Output = ()> + Send + 'static {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
     }
 
     /// What could not be removed so far.

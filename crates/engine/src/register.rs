@@ -66,7 +66,7 @@ async fn try_register(
     record.digest = Some(digest(shared, record.rootfs.clone()).await?);
     report.end(phase);
     tracing::info!(image_id = %record.id, image = %record.name, "image registered");
-    shared.catalog.insert(reserved, record)?;
+    shared.catalog.insert(&reserved, record)?;
     Ok(Finished { vm: None, changed: true })
 }
 

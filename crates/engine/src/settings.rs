@@ -1,5 +1,6 @@
 //! What the engine is told at its start.
 
+use crate::import::Importer;
 use crate::reach::Reach;
 use banger_core::names::Layout;
 use banger_core::plan::BridgeSpec;
@@ -52,6 +53,8 @@ pub struct Ports {
     pub drivers: Vec<Arc<dyn Driver>>,
     /// Whether a guest answers.
     pub reach: Arc<dyn Reach>,
+    /// What makes root file systems of other things.
+    pub importer: Arc<dyn Importer>,
 }
 
 impl Ports {

@@ -1,20 +1,27 @@
 //! The engine's ports over the simulator.
 
+use crate::import::Importer;
 use crate::reach::Reach;
 use crate::settings::Ports;
 use async_trait::async_trait;
 use banger_core::net::GuestIp;
 use banger_core::vm::VmmKind;
 use banger_host::{HostError, SimHost};
+use banger_image::import::{
+    ImportError, ImportRecord, ImportRequest, ImportStep, Imported, RECORD_FILE, ROOTFS_FILE,
+    SourceKind,
+};
 use banger_vmm::{Capabilities, Driver, Launch, Machine, MachineStatus, VmmError};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Ports whose host, VMM and guests are simulated.
 pub fn sim_ports(host: Arc<SimHost>) -> Ports {
     Ports {
         drivers: vec![Arc::new(SimDriver { host: Arc::clone(&host) })],
         reach: Arc::new(SimReach),
+        importer: Arc::new(SimImporter),
         processes: Arc::clone(&host) as _,
         host,
     }
@@ -64,6 +71,41 @@ impl Driver for SimDriver {
 
     async fn request_shutdown(&self, api_socket: &Path) -> Result<(), VmmError> {
         self.host.request_shutdown(api_socket).map_err(refused("shut down"))
+    }
+}
+
+/// Takes every step and makes as much of a root file system as is looked at.
+#[derive(Debug)]
+struct SimImporter;
+
+impl Importer for SimImporter {
+    fn import(
+        &self,
+        request: &ImportRequest<'_>,
+        progress: &dyn Fn(ImportStep),
+    ) -> Result<Imported, ImportError> {
+        let write =
+            |name: &str, bytes: &[u8]| {
+                let path = request.dir.join(name);
+                std::fs::write(&path, bytes)
+                    .map(|()| path.clone())
+                    .map_err(|source| ImportError::Io { action: "write", path, source })
+            };
+        for step in
+            [ImportStep::Inspect, ImportStep::Unpack, ImportStep::Measure, ImportStep::Write]
+        {
+            progress(step);
+            if request.cancel.load(Ordering::Relaxed) {
+                return Err(ImportError::Cancelled);
+            }
+        }
+        // The magic of ext4, where `banger_image::artifact` looks for it.
+        let mut superblock = vec![0; 4096];
+        superblock[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+        let rootfs = write(ROOTFS_FILE, &superblock)?;
+        let record = ImportRecord::new(request.source.to_owned(), SourceKind::Tar);
+        write(RECORD_FILE, record.render().as_bytes())?;
+        Ok(Imported { rootfs, record, warnings: Vec::new() })
     }
 }
 

@@ -9,6 +9,7 @@ use banger_core::unit::Bytes;
 use banger_core::vm::Vm;
 use banger_core::vm_name::{ImageName, VmName};
 use banger_host::ProcessView;
+use banger_image::import::ImportRecord;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub struct ImageView {
     pub problem: Option<EngineError>,
     /// The VMs that were created from it, in order of their names.
     pub users: Vec<VmName>,
+    /// Where it came from, if it was imported.
+    pub provenance: Option<ImportRecord>,
 }
 
 /// How a VM came to its end.

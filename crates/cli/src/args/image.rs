@@ -1,5 +1,6 @@
 //! The verbs of `banger image`.
 
+use super::import::{IMPORT_EXAMPLES, ImportArgs};
 use super::value;
 use banger_api::RegisterImage;
 use banger_core::vm_name::ImageName;
@@ -22,6 +23,9 @@ pub(crate) enum ImageVerb {
     /// Make an image of files that stay where they are
     #[command(after_help = REGISTER_EXAMPLES)]
     Register(RegisterArgs),
+    /// Make an image of a directory, an archive or a container image
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Give an image another name
     Rename(RenameArgs),
     /// Remove images that no VM uses; registered files stay

@@ -2,7 +2,7 @@
 
 use super::several::{ask, tell_all, tell_each};
 use super::{Session, signals};
-use crate::args::{RegisterArgs, RenameArgs, Timings};
+use crate::args::{ImportArgs, RegisterArgs, RenameArgs, Timings};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::progress::Progress;
@@ -36,14 +36,33 @@ pub(super) async fn show(session: &Session<'_>, refs: &[String]) -> Result<(), F
     })
 }
 
+/// Imports, and answers with the image as it is then. Whoever ends this client ends the import.
+pub(super) async fn import(session: &Session<'_>, args: &ImportArgs) -> Result<(), Failure> {
+    let request = args.request().map_err(|error| not_absolute(&error))?;
+    let client = session.client().await?;
+    let image = {
+        let progress = Progress::new(session.output);
+        let mut tracker = progress.only(Timings::Left);
+        signals::unless_broken_off(session, async {
+            let stream = client.import_image(&request).await?;
+            stream.finish(|event| tracker.show(event)).await?;
+            Ok(client.image(args.name.as_str()).await?)
+        })
+        .await?
+    };
+    session.output.answer(&image, |image| format!("{}: imported\n", image.name))
+}
+
+fn not_absolute(error: &std::io::Error) -> Failure {
+    let message = "a path cannot be made absolute";
+    let mut body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
+    body.causes.push(error.to_string());
+    Failure::Error(Box::new(body))
+}
+
 /// Registers, and answers with the image as it is then.
 pub(super) async fn register(session: &Session<'_>, args: &RegisterArgs) -> Result<(), Failure> {
-    let request = args.request().map_err(|error| {
-        let message = "a path cannot be made absolute";
-        let mut body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
-        body.causes.push(error.to_string());
-        Failure::Error(Box::new(body))
-    })?;
+    let request = args.request().map_err(|error| not_absolute(&error))?;
     let client = session.client().await?;
     let image = {
         let progress = Progress::new(session.output);

@@ -51,6 +51,22 @@ impl Signals {
     }
 }
 
+/// Awaits an operation unless this process is told to end. Then the operation ends too, since the
+/// daemon breaks it off when nobody listens to it, which is said.
+pub(super) async fn unless_broken_off<T>(
+    session: &Session<'_>,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        result = operation => result,
+        signal = signals.next() => {
+            session.output.note("the daemon breaks it off and removes what it has made");
+            Err(Failure::Exit(signal.exit_code()))
+        }
+    }
+}
+
 /// Awaits an operation unless this process is told to end. Then the operation goes on in the
 /// daemon, which is said.
 pub(super) async fn unless_left<T>(

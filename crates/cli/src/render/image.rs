@@ -2,7 +2,7 @@
 
 use super::table::{pairs, table};
 use super::time::age;
-use banger_api::ImageView;
+use banger_api::{ImageImport, ImageView};
 use banger_core::unit::Bytes;
 use jiff::Timestamp;
 use std::path::Path;
@@ -47,11 +47,41 @@ pub(crate) fn show(image: &ImageView) -> String {
         ("created", image.created_at.clone()),
         ("usable", usable(image).to_owned()),
     ];
+    lines.extend(image.import.iter().flat_map(import));
     if let Some(problem) = &image.problem {
         lines.push(("problem", problem.message.clone()));
         lines.extend(problem.causes.iter().map(|cause| ("caused by", cause.clone())));
     }
     pairs(&lines)
+}
+
+/// Where an image came from.
+fn import(import: &ImageImport) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("imported from", import.source.display().to_string()),
+        ("source kind", import.kind.replace('_', " ")),
+    ];
+    let digests = [
+        ("archive digest", &import.archive_digest),
+        ("manifest digest", &import.manifest_digest),
+        ("config digest", &import.config_digest),
+    ];
+    lines.extend(digests.into_iter().filter_map(|(key, digest)| Some((key, digest.clone()?))));
+    lines.extend(import.layers.iter().map(|layer| ("layer", layer.clone())));
+    if let Some(container) = &import.container {
+        let texts = [
+            ("entry point", container.entrypoint.join(" ")),
+            ("command", container.cmd.join(" ")),
+            ("user", container.user.clone().unwrap_or_default()),
+            ("directory", container.working_dir.clone().unwrap_or_default()),
+        ];
+        lines.extend(texts.into_iter().filter(|(_, text)| !text.is_empty()));
+        lines.extend(container.env.iter().map(|variable| ("environment", variable.clone())));
+        let label = |(key, value): (&String, &String)| ("label", format!("{key}={value}"));
+        lines.extend(container.labels.iter().map(label));
+    }
+    lines.extend(import.warnings.iter().map(|warning| ("warning", warning.clone())));
+    lines
 }
 
 fn size(image: &ImageView) -> String {

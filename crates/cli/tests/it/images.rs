@@ -89,6 +89,70 @@ fn register_sends_absolute_paths_and_answers_with_the_image() {
 }
 
 #[test]
+fn import_shows_warnings_and_sends_absolute_paths() {
+    let note = json!({ "event": "note", "message": "it has no ssh server" });
+    let fake = Fake::new()
+        .post("/v1/image-imports", vec![accepted(), note, done(None)])
+        .get("/v1/images/dev", image("dev", &Value::Null))
+        .serve();
+    let args =
+        ["image", "import", "/sources/layout", "--name", "dev", "--size", "4G", "--max-size", "9G"];
+    assert_snapshot!(banger(&fake, &args), @r"
+    exit: 0
+    --- stdout
+    dev: imported
+    --- stderr
+    note: it has no ssh server
+    ");
+    let mut output = against(&fake, &["--json", "image", "import", "x.tar", "--name", "dev"]);
+    let output = output.current_dir("/").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["name"], "dev");
+    let asked = fake.asked();
+    for request in [
+        r#"{"name":"dev","source":"/sources/layout","size_mib":4096,"max_size_mib":9216}"#,
+        r#"{"name":"dev","source":"/x.tar"}"#,
+    ] {
+        assert!(asked.contains(&format!("POST /v1/image-imports {request}")), "{asked:?}");
+    }
+}
+
+#[test]
+fn an_imported_image_tells_where_it_came_from() {
+    let mut dev = image("dev", &Value::Null);
+    dev["created_at"] = json!("2024-05-02T09:00:00Z");
+    dev["import"] = json!({
+        "source": "/sources/layout", "kind": "oci_layout", "archive_digest": null,
+        "manifest_digest": "sha256:01", "config_digest": "sha256:02",
+        "layers": ["sha256:03", "sha256:04"], "entries": 7,
+        "container": {
+            "created": null, "author": null, "entrypoint": ["/bin/otter"], "cmd": ["swim", "fast"],
+            "env": ["A=1"], "working_dir": "/srv", "user": null, "stop_signal": null,
+            "exposed_ports": [], "volumes": [], "labels": { "role": "web" },
+        },
+        "warnings": ["it has no ssh server"],
+    });
+    let fake = Fake::new().get("/v1/images/dev", dev).serve();
+    let shown = banger(&fake, &["image", "show", "dev"]);
+    let after = shown.split_once("usable            yes\n").unwrap().1;
+    assert_snapshot!(after, @r"
+    imported from     /sources/layout
+    source kind       oci layout
+    manifest digest   sha256:01
+    config digest     sha256:02
+    layer             sha256:03
+    layer             sha256:04
+    entry point       /bin/otter
+    command           swim fast
+    directory         /srv
+    environment       A=1
+    label             role=web
+    warning           it has no ssh server
+    --- stderr
+    ");
+}
+
+#[test]
 fn rename_and_delete_say_what_was_done_and_what_was_refused() {
     let in_use = json!({
         "code": "image_in_use", "message": "the image `dev` is in use by `otter`",

@@ -5,6 +5,7 @@ use banger_core::error::{ErrorCode, Explain};
 use banger_core::reference::RefError;
 use banger_core::vm_name::{ImageName, VmName};
 use banger_image::artifact::ArtifactError;
+use banger_image::initrd::InitrdError;
 use std::path::PathBuf;
 
 /// What is refused or fails about an image.
@@ -69,6 +70,18 @@ pub enum ImageError {
     /// The modules of a kernel that is not there.
     #[error("an initrd was given without the kernel that its modules belong to")]
     InitrdAlone,
+    /// A module tree of a kernel that is not there.
+    #[error("modules were given without the kernel that they belong to")]
+    ModulesAlone,
+    /// The modules that a guest needs to boot cannot be had.
+    #[error("cannot use the modules in `{}`", .path.display())]
+    Modules {
+        /// The tree.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: InitrdError,
+    },
     /// The kernel would not see it as one word.
     #[error("`{}` is not one word of a kernel's command line", .word.escape_debug())]
     BootArg {
@@ -87,10 +100,11 @@ impl Explain for ImageError {
             Self::NameTaken { .. } | Self::BeingMade { .. } => ErrorCode::NameTaken,
             Self::InUse { .. } | Self::Default { .. } => ErrorCode::ImageInUse,
             Self::Artifact { source, .. } => source.code(),
-            Self::NoKernel { .. } => ErrorCode::ImageUnusable,
-            Self::RelativePath { .. } | Self::InitrdAlone | Self::BootArg { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::NoKernel { .. } | Self::Modules { .. } => ErrorCode::ImageUnusable,
+            Self::RelativePath { .. }
+            | Self::InitrdAlone
+            | Self::ModulesAlone
+            | Self::BootArg { .. } => ErrorCode::InvalidRequest,
         }
     }
 
@@ -119,7 +133,11 @@ impl Explain for ImageError {
             }
             Self::Default { .. } => "remove the bundle's directory first".to_owned(),
             Self::RelativePath { .. } => "begin the path with `/`".to_owned(),
-            Self::InitrdAlone => "name the kernel too".to_owned(),
+            Self::InitrdAlone | Self::ModulesAlone => "name the kernel too".to_owned(),
+            Self::Modules { .. } => {
+                "give the directory `lib/modules/<release>` of the kernel, as depmod has left it"
+                    .to_owned()
+            }
             Self::BootArg { .. } => "give each word by itself".to_owned(),
         }]
     }

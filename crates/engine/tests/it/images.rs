@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// As much of an ELF kernel for x86-64 as is looked at.
-fn kernel(path: &Path) {
+pub(crate) fn kernel(path: &Path) {
     let mut bytes = vec![0; 4096];
     bytes[..4].copy_from_slice(b"\x7fELF");
     [bytes[4], bytes[5], bytes[16], bytes[18]] = [2, 1, 2, 62];

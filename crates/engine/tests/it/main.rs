@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod forward;
 mod images;
+mod import;
 mod lifecycle;
 mod names;
 mod world;

@@ -9,8 +9,8 @@ use banger_core::unit::MiB;
 use banger_core::vm::OverlayMethod;
 use banger_engine::sim::sim_ports;
 use banger_engine::{
-    Engine, EngineError, Images, NewVm, Operation, OperationError, Outcome, Settings, StartOptions,
-    VmView,
+    Engine, EngineError, Images, Importer, NewVm, Operation, OperationError, Outcome, Ports,
+    Settings, StartOptions, VmView,
 };
 use banger_host::{Fault, Host, SimHost, SimOptions};
 use std::path::Path;
@@ -87,10 +87,29 @@ impl World {
         subnet: &'static str,
         images: Images,
     ) -> Self {
+        Self::over_ports(dir, overlay, subnet, images, |_| {}).await
+    }
+
+    /// Where something else imports images.
+    pub(crate) async fn with_importer(importer: Arc<dyn Importer>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (overlay, subnet) = (OverlayMethod::Copy, "172.16.0.1/24");
+        let change = |ports: &mut Ports| ports.importer = importer;
+        Self::over_ports(dir, overlay, subnet, Images::Simulated, change).await
+    }
+
+    async fn over_ports(
+        dir: TempDir,
+        overlay: OverlayMethod,
+        subnet: &'static str,
+        images: Images,
+        change: impl FnOnce(&mut Ports),
+    ) -> Self {
         std::fs::create_dir_all(dir.path().join("s")).unwrap();
         std::fs::create_dir_all(dir.path().join("r")).unwrap();
         let host = open_host(dir.path());
-        let ports = sim_ports(Arc::clone(&host));
+        let mut ports = sim_ports(Arc::clone(&host));
+        change(&mut ports);
         let settings = settings(dir.path(), overlay, subnet, &images);
         let engine = Engine::open(settings, ports).await.unwrap();
         Self { dir, overlay, subnet, images, host, engine }

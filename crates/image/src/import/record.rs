@@ -33,7 +33,8 @@ pub struct ImportRecord {
 }
 
 impl ImportRecord {
-    pub(super) fn new(source: PathBuf, kind: SourceKind) -> Self {
+    /// One of which no more is known yet.
+    pub fn new(source: PathBuf, kind: SourceKind) -> Self {
         Self {
             version: VERSION,
             source,
@@ -45,7 +46,12 @@ impl ImportRecord {
         }
     }
 
-    pub(super) fn render(&self) -> String {
+    /// The text of its file.
+    ///
+    /// # Panics
+    ///
+    /// Never: it has only text, numbers and lists.
+    pub fn render(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("it has only text, numbers and lists");
         format!("{text}\n")
     }
@@ -68,6 +74,17 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    /// The word in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Tar => "tar",
+            Self::OciLayout => "oci_layout",
+            Self::OciArchive => "oci_archive",
+            Self::DockerArchive => "docker_archive",
+        }
+    }
+
     /// The word in output.
     pub const fn as_str(self) -> &'static str {
         match self {

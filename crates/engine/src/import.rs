@@ -1,0 +1,263 @@
+//! Importing an image: from a directory, an archive or a container image to a managed image.
+//!
+//! ```text
+//!   request ─► Draft ─► Importer (in a thread) ─► kernel, initrd ─► publish ─► record
+//!                 └──────── whatever ends it: the draft's directory goes
+//! ```
+//!
+//! Nobody else wants what comes of it, so it ends when its asker leaves.
+
+use crate::draft::Draft;
+use crate::engine::Answer;
+use crate::error::{EngineError, ImageError};
+use crate::executor::blocking;
+use crate::operation::{Finished, Phase, Reporter};
+use crate::shared::{Shared, now};
+use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::unit::{Bytes, MiB};
+use banger_core::vm_name::ImageName;
+use banger_image::artifact::ArtifactError;
+use banger_image::import::{
+    ImportError, ImportRecord, ImportRequest, ImportStep, Imported, Limits, RECORD_FILE,
+    import as real,
+};
+use banger_image::initrd::{GUEST_MODULES, render_modules_archive};
+use banger_image::kernel::extract_vmlinux;
+use banger_image::modules::ModuleTree;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
+
+/// The files of an imported image beside those that an import makes.
+const KERNEL_FILE: &str = "vmlinux";
+const INITRD_FILE: &str = "initrd";
+
+/// An image to be imported.
+#[derive(Debug, Clone)]
+pub struct ImportImage {
+    /// Its name.
+    pub name: ImageName,
+    /// A directory or file, by absolute path.
+    pub source: PathBuf,
+    /// Its kernel, a `vmlinux` or `bzImage`, by absolute path; the default image's when absent.
+    pub kernel: Option<PathBuf>,
+    /// The kernel's module tree (`lib/modules/<release>`), by absolute path.
+    pub modules: Option<PathBuf>,
+    /// The size of the root file system; what it needs and a quarter more when absent.
+    pub size: Option<MiB>,
+    /// The most that may be unpacked.
+    pub max_size: Option<MiB>,
+}
+
+/// What makes a root file system of a source.
+pub trait Importer: Send + Sync + Debug {
+    /// Imports. `progress` is called at the beginning of each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`banger_image::import::import`] has them.
+    fn import(
+        &self,
+        request: &ImportRequest<'_>,
+        progress: &dyn Fn(ImportStep),
+    ) -> Result<Imported, ImportError>;
+}
+
+/// The importer that does it.
+#[derive(Debug)]
+pub struct RealImporter;
+
+impl Importer for RealImporter {
+    fn import(
+        &self,
+        request: &ImportRequest<'_>,
+        progress: &dyn Fn(ImportStep),
+    ) -> Result<Imported, ImportError> {
+        real(request, progress)
+    }
+}
+
+/// Imports an image.
+pub(crate) async fn import(
+    shared: Arc<Shared>,
+    request: ImportImage,
+    mut report: Reporter,
+) -> Answer {
+    let result = try_import(&shared, request, &mut report).await;
+    Ok((report, result))
+}
+
+async fn try_import(
+    shared: &Arc<Shared>,
+    request: ImportImage,
+    report: &mut Reporter,
+) -> Result<Finished, EngineError> {
+    check_request(&request)?;
+    let draft = Draft::begin(shared, &request.name)?;
+    let record = run(shared, &request, &draft, report).await?;
+    let phase = report.begin(Phase::Build("publishing the image".to_owned()));
+    tracing::info!(image_id = %record.id, image = %record.name, "image imported");
+    blocking(move || draft.publish(record)).await?;
+    report.end(phase);
+    Ok(Finished { vm: None, changed: true })
+}
+
+/// Does the work in a thread of its own, one phase for each step, unless the asker leaves or the
+/// daemon ends.
+async fn run(
+    shared: &Arc<Shared>,
+    request: &ImportImage,
+    draft: &Draft,
+    report: &mut Reporter,
+) -> Result<ImageRecord, EngineError> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (steps, mut begun) = mpsc::unbounded_channel::<String>();
+    let work = {
+        let importer = Arc::clone(&shared.ports.importer);
+        let (request, cancel) = (request.clone(), Arc::clone(&cancel));
+        let (id, dir, home) = (draft.id().clone(), draft.dir().to_owned(), draft.home());
+        blocking(move || {
+            let step = |step: String| {
+                // The receiver outlives the work.
+                if steps.send(step).is_err() {
+                    tracing::trace!("nobody waits for the import");
+                }
+            };
+            let job = Job { request: &request, dir: &dir, cancel: &cancel, step: &step };
+            job.run(importer.as_ref(), |boot, rootfs, size| ImageRecord {
+                id: id.clone(),
+                name: request.name.clone(),
+                kind: ImageKind::Managed,
+                origin: ImageOrigin::Imported,
+                boot: boot.map(|boot| BootFiles {
+                    kernel: home.join(boot.kernel),
+                    initrd: boot.initrd.map(|initrd| home.join(initrd)),
+                }),
+                rootfs: home.join(rootfs),
+                boot_args: Vec::new(),
+                size: Some(size),
+                digest: None,
+                created_at: now(),
+            })
+        })
+    };
+    tokio::pin!(work);
+    let left = report.left();
+    tokio::pin!(left);
+    let mut phase = None;
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(step) = begun.recv() => {
+                if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
+                    report.end(running);
+                }
+            }
+            result = &mut work => break result,
+            () = &mut left, if !cancel.load(Ordering::Relaxed) => {
+                cancel.store(true, Ordering::Relaxed);
+            }
+            () = shared.closing.cancelled(), if !cancel.load(Ordering::Relaxed) => {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    let (record, warnings) = result?;
+    if let Some(running) = phase {
+        report.end(running);
+    }
+    warnings.into_iter().for_each(|warning| report.note(warning));
+    Ok(record)
+}
+
+/// The part of an import that blocks.
+struct Job<'a> {
+    request: &'a ImportImage,
+    dir: &'a Path,
+    cancel: &'a AtomicBool,
+    step: &'a dyn Fn(String),
+}
+
+impl Job<'_> {
+    fn run(
+        &self,
+        importer: &dyn Importer,
+        record: impl Fn(Option<BootFiles>, &Path, Bytes) -> ImageRecord,
+    ) -> Result<(ImageRecord, Vec<String>), EngineError> {
+        // First, since it is quick and may fail.
+        let boot = self.boot_files()?;
+        let limits = Limits {
+            bytes: self.request.max_size.map_or(Limits::DEFAULT_BYTES, MiB::bytes),
+            ..Limits::default()
+        };
+        let request = ImportRequest {
+            source: &self.request.source,
+            dir: self.dir,
+            size: self.request.size,
+            limits,
+            cancel: self.cancel,
+        };
+        let imported = importer.import(&request, &|step| (self.step)(step.to_string()))?;
+        let size = fs::metadata(&imported.rootfs).map(|found| Bytes(found.len()));
+        let rootfs = imported.rootfs.clone();
+        let size = size.map_err(|source| failed("inspect", &rootfs, source))?;
+        let name = Path::new(rootfs.file_name().expect("the importer has made a file"));
+        Ok((record(boot, name, size), imported.record.warnings))
+    }
+
+    /// Makes kernel and initrd of the image's own, by their names in its directory.
+    fn boot_files(&self) -> Result<Option<BootFiles>, EngineError> {
+        let Some(kernel) = &self.request.kernel else { return Ok(None) };
+        (self.step)("copying the kernel".to_owned());
+        let bytes = fs::read(kernel).map_err(|source| failed("read", kernel, source))?;
+        let vmlinux = extract_vmlinux(&bytes).map_err(|source| ImageError::Artifact {
+            name: self.request.name.clone(),
+            source: ArtifactError::Kernel { path: kernel.clone(), source },
+        })?;
+        self.write(KERNEL_FILE, &vmlinux)?;
+        let Some(modules) = &self.request.modules else {
+            return Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: None }));
+        };
+        let archive = ModuleTree::open(modules)
+            .map_err(Into::into)
+            .and_then(|tree| render_modules_archive(&tree, &GUEST_MODULES))
+            .map_err(|source| ImageError::Modules { path: modules.clone(), source })?;
+        self.write(INITRD_FILE, &archive)?;
+        Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: Some(INITRD_FILE.into()) }))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+        let path = self.dir.join(name);
+        fs::write(&path, bytes).map_err(|source| failed("write", &path, source))
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: std::io::Error) -> EngineError {
+    EngineError::File { action, path: path.to_owned(), source }
+}
+
+fn check_request(request: &ImportImage) -> Result<(), ImageError> {
+    let files = [Some(&request.source), request.kernel.as_ref(), request.modules.as_ref()];
+    if let Some(path) = files.into_iter().flatten().find(|path| !path.is_absolute()) {
+        return Err(ImageError::RelativePath { path: path.clone() });
+    }
+    match request.modules.is_some() && request.kernel.is_none() {
+        true => Err(ImageError::ModulesAlone),
+        false => Ok(()),
+    }
+}
+
+/// What is known of where an imported image came from.
+pub(crate) fn provenance(record: &ImageRecord) -> Option<ImportRecord> {
+    if record.origin != ImageOrigin::Imported {
+        return None;
+    }
+    let path = record.rootfs.parent()?.join(RECORD_FILE);
+    let read = fs::read(&path).map_err(|error| error.to_string());
+    let parsed =
+        read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+    parsed.inspect_err(|error| tracing::warn!(error, path = %path.display(), "it is lost")).ok()
+}
