@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) type Package = (&'static str, &'static str);
 
 /// The packages, with what each is for.
-const PACKAGES: [Package; 15] = [
+const PACKAGES: [Package; 17] = [
     ("apt", "fetches the kernel's package for the bundle"),
     ("bind9-dnsutils", "has `dig`, which asks the DNS server"),
     ("dmsetup", "layers root disks"),
@@ -22,6 +22,8 @@ const PACKAGES: [Package; 15] = [
     ("nftables", "gives VMs their way out"),
     ("openssh-client", "enters VMs"),
     ("qemu-system-x86", "runs VMs where KVM cannot"),
+    ("skopeo", "copies container images for tests"),
+    ("umoci", "makes container images for tests"),
     ("util-linux", "makes private namespaces"),
 ];
 

@@ -24,7 +24,7 @@ const SIZE: &str = "24G";
 const RECIPE: u32 = 1;
 
 /// What is installed beside Debian's minimum.
-const PACKAGES: [&str; 24] = [
+const PACKAGES: [&str; 26] = [
     "btrfs-progs",
     "ca-certificates",
     "curl",
@@ -43,10 +43,12 @@ const PACKAGES: [&str; 24] = [
     "openssh-server",
     "procps",
     "psmisc",
+    "skopeo",
     "strace",
     "systemd-sysv",
     "tcpdump",
     "udev",
+    "umoci",
     "vim-tiny",
     "xfsprogs",
 ];
