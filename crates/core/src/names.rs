@@ -11,7 +11,7 @@
 //! | nft tables | `banger_<instance>` | 255 |
 //! | API socket | `<runtime>/<instance>/<vm>/api.sock` | 107 (sun_path less the NUL) |
 
-use crate::id::{InstanceId, VmId};
+use crate::id::{ImageId, InstanceId, VmId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -201,6 +201,17 @@ impl Layout {
         }
     }
 
+    /// The directory that holds one directory for each managed image.
+    pub fn images_dir(&self) -> PathBuf {
+        self.state_dir.join("images")
+    }
+
+    /// The paths of one managed image.
+    pub fn image(&self, image: &ImageId) -> ImagePaths {
+        let dir = self.images_dir().join(image.as_str());
+        ImagePaths { draft: dir.with_extension("part"), dir }
+    }
+
     /// The VM's TAP.
     pub fn tap(&self, vm: &VmId) -> IfName {
         IfName(format!("{}{vm}", self.tap_prefix()))
@@ -277,6 +288,15 @@ pub struct VmPaths {
     pub api_socket: PathBuf,
     /// The VMM process's identity: pid, start time and boot id.
     pub identity: PathBuf,
+}
+
+/// The paths of one managed image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePaths {
+    /// The directory of a whole image.
+    pub dir: PathBuf,
+    /// The directory in which it is made.
+    pub draft: PathBuf,
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 
 mod key;
 
-pub use key::{KeyError, ResourceKey, Role};
+pub use key::{KeyError, Owner, ResourceKey, Role};
 
-use crate::id::VmId;
-use crate::names::{DmName, IfName, Layout, TableName};
+use crate::id::{ImageId, VmId};
+use crate::names::{DmName, IfName, ImagePaths, Layout, TableName};
 use crate::net::{GuestIp, MacAddr, Subnet};
 use crate::unit::Bytes;
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,23 @@ pub enum Resource {
         /// The port of the bridge's address to which DNS queries to that address are turned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dns_port: Option<NonZeroU16>,
+    },
+    /// The directory in which an image is made. Mode 0700. Removing it removes what is in it.
+    ImageDraft {
+        /// Whose.
+        image: ImageId,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The directory of a whole managed image: its draft, whose files have reached the disk, under
+    /// the image's name. Removing it removes what is in it.
+    ImageDir {
+        /// Whose.
+        image: ImageId,
+        /// Where.
+        path: PathBuf,
+        /// Where it was made.
+        draft: PathBuf,
     },
     /// A TAP interface, up and attached to the bridge.
     Tap {
@@ -260,13 +277,15 @@ impl Resource {
             Self::BootInitrd { .. } => Role::Initrd,
             Self::Bridge { .. } => Role::Bridge,
             Self::Firewall { .. } => Role::Firewall,
+            Self::ImageDraft { .. } => Role::ImageDraft,
+            Self::ImageDir { .. } => Role::ImageDir,
             Self::Tap { .. } => Role::Tap,
             Self::VmmProcess(_) => Role::Vmm,
         }
     }
 
-    /// The VM that the object belongs to, unless it is shared.
-    pub fn vm(&self) -> Option<&VmId> {
+    /// Whom the object belongs to.
+    pub fn owner(&self) -> Owner {
         match self {
             Self::VmDir { vm, .. }
             | Self::RuntimeDir { vm, .. }
@@ -275,15 +294,18 @@ impl Resource {
             | Self::Ext4 { vm, .. }
             | Self::DmSnapshot { vm, .. }
             | Self::BootInitrd { vm, .. }
-            | Self::Tap { vm, .. } => Some(vm),
-            Self::VmmProcess(process) => Some(&process.vm),
-            Self::Bridge { .. } | Self::Firewall { .. } => None,
+            | Self::Tap { vm, .. } => Owner::Vm(vm.clone()),
+            Self::VmmProcess(process) => Owner::Vm(process.vm.clone()),
+            Self::ImageDraft { image, .. } | Self::ImageDir { image, .. } => {
+                Owner::Image(image.clone())
+            }
+            Self::Bridge { .. } | Self::Firewall { .. } => Owner::Instance,
         }
     }
 
     /// The object's key.
     pub fn key(&self) -> ResourceKey {
-        ResourceKey::new(self.vm(), self.role())
+        ResourceKey::new(self.owner(), self.role())
     }
 
     /// The name under which a user finds the object on the host.
@@ -294,7 +316,9 @@ impl Resource {
             | Self::ClonedFile { path, .. }
             | Self::SparseFile { path, .. }
             | Self::Ext4 { path, .. }
-            | Self::BootInitrd { path, .. } => path.display().to_string(),
+            | Self::BootInitrd { path, .. }
+            | Self::ImageDraft { path, .. }
+            | Self::ImageDir { path, .. } => path.display().to_string(),
             Self::DmSnapshot { name, .. } => name.device().display().to_string(),
             Self::Bridge { name, .. } | Self::Tap { name, .. } => name.to_string(),
             Self::Firewall { table, .. } => table.to_string(),
@@ -318,12 +342,27 @@ impl Observed {
     ///
     /// `None` for an object whose observed name is no name of its kind.
     pub fn leftover(&self, layout: &Layout) -> Option<Resource> {
-        let role = self.key.role();
-        let Some(vm) = self.key.vm().cloned() else { return self.shared_leftover(layout) };
+        match self.key.owner() {
+            Owner::Instance => self.shared_leftover(layout),
+            Owner::Vm(vm) => self.leftover_of_vm(vm.clone(), layout),
+            Owner::Image(image) => self.leftover_of_image(image.clone(), layout),
+        }
+    }
+
+    fn leftover_of_image(&self, image: ImageId, layout: &Layout) -> Option<Resource> {
+        let ImagePaths { dir, draft } = layout.image(&image);
+        match self.key.role() {
+            Role::ImageDraft => Some(Resource::ImageDraft { image, path: draft }),
+            Role::ImageDir => Some(Resource::ImageDir { image, path: dir, draft }),
+            _ => None,
+        }
+    }
+
+    fn leftover_of_vm(&self, vm: VmId, layout: &Layout) -> Option<Resource> {
         let paths = layout.vm(&vm);
         let nothing = Bytes(0);
-        Some(match role {
-            Role::Bridge | Role::Firewall => return None,
+        Some(match self.key.role() {
+            Role::Bridge | Role::Firewall | Role::ImageDraft | Role::ImageDir => return None,
             Role::VmDir => Resource::VmDir { vm, path: paths.dir },
             Role::RuntimeDir => Resource::RuntimeDir { vm, path: paths.runtime },
             Role::RootClone => Resource::ClonedFile {
@@ -409,7 +448,14 @@ mod tests {
     fn keys() -> Vec<ResourceKey> {
         Role::ALL
             .into_iter()
-            .map(|role| ResourceKey::new((!role.is_shared()).then(vm).as_ref(), role))
+            .map(|role| match role {
+                Role::Bridge => ResourceKey::BRIDGE,
+                Role::Firewall => ResourceKey::FIREWALL,
+                role if role.is_of_image() => {
+                    ResourceKey::of_image(&ImageId::from_entropy(78), role)
+                }
+                role => ResourceKey::of_vm(&vm(), role),
+            })
             .collect()
     }
 
@@ -418,7 +464,16 @@ mod tests {
         for key in keys() {
             assert_eq!(key.to_string().parse::<ResourceKey>().unwrap(), key);
         }
-        for text in ["", "instance/tap", "vm/00000000/bridge", "vm/x/tap", "instance", "vm/a/b/c"] {
+        for text in [
+            "",
+            "instance/tap",
+            "vm/00000000/bridge",
+            "vm/00000000/image_dir",
+            "image/00000000/tap",
+            "vm/x/tap",
+            "instance",
+            "vm/a/b/c",
+        ] {
             assert!(text.parse::<ResourceKey>().is_err(), "{text}");
         }
     }

@@ -3,8 +3,9 @@
 use crate::engine::Answer;
 use crate::error::EngineError;
 use crate::executor::blocking;
+use crate::follow::{Interest, Tell, Told, follow, tell};
 use crate::images::sync_default;
-use crate::operation::{Finished, Phase, Reporter};
+use crate::operation::{Finished, Reporter};
 use crate::settings::Images;
 use crate::shared::Shared;
 use banger_image::bundle::{
@@ -14,8 +15,7 @@ use banger_image::bundle::{
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
+use std::sync::atomic::AtomicBool;
 
 /// Which archive to fetch.
 #[derive(Debug, Clone)]
@@ -31,23 +31,6 @@ pub enum FetchFrom {
     Pin(PathBuf),
 }
 
-/// What is told while work goes on.
-enum Told {
-    /// A step begins, in words.
-    Step(String),
-    /// So many bytes are done, of so many if that is known.
-    Amount(u64, Option<u64>),
-}
-
-type Tell = mpsc::UnboundedSender<Told>;
-
-/// Tells the operation. It listens until the work has ended.
-fn tell(to: &Tell, told: Told) {
-    if to.send(told).is_err() {
-        tracing::trace!("nobody listens");
-    }
-}
-
 /// Where the bundle is; a simulation has none for what is to be done.
 fn bundle_dir(shared: &Shared, what: &'static str) -> Result<PathBuf, EngineError> {
     match &shared.settings.images {
@@ -57,13 +40,13 @@ fn bundle_dir(shared: &Shared, what: &'static str) -> Result<PathBuf, EngineErro
 }
 
 /// Builds the bundle.
-pub(crate) async fn build(shared: Arc<Shared>, report: Reporter) -> Answer {
+pub(crate) async fn build(shared: Arc<Shared>, mut report: Reporter) -> Answer {
     let dir = match bundle_dir(&shared, "build a bundle") {
         Ok(dir) => dir,
         Err(error) => return Ok((report, Err(error))),
     };
-    let (report, built) =
-        follow(&shared, report, move |cancel, to| run_build(&dir, cancel, to)).await;
+    let work = move |cancel: &AtomicBool, to: &Tell| run_build(&dir, cancel, to);
+    let built = follow(&shared, Interest::Everybody, &mut report, work).await;
     let synced = match built {
         // The default image is what the bundle has now.
         Ok(()) => blocking(move || sync_default(&shared)).await.map(drop),
@@ -81,12 +64,12 @@ fn run_build(dir: &Path, cancel: &AtomicBool, to: &Tell) -> Result<(), EngineErr
 }
 
 /// Reads all of the bundle.
-pub(crate) async fn verify(shared: Arc<Shared>, report: Reporter) -> Answer {
+pub(crate) async fn verify(shared: Arc<Shared>, mut report: Reporter) -> Answer {
     let dir = match bundle_dir(&shared, "verify a bundle") {
         Ok(dir) => dir,
         Err(error) => return Ok((report, Err(error))),
     };
-    let (mut report, verified) = follow(&shared, report, move |cancel, to| {
+    let verified = follow(&shared, Interest::Everybody, &mut report, move |cancel, to| {
         let step = |name: &str| tell(to, Told::Step(format!("reading {name}")));
         verify_bundle(&BundleSource::at(dir), cancel, &step).map_err(EngineError::from)
     })
@@ -101,13 +84,13 @@ pub(crate) async fn verify(shared: Arc<Shared>, report: Reporter) -> Answer {
 }
 
 /// Fetches a bundle.
-pub(crate) async fn fetch(shared: Arc<Shared>, from: FetchFrom, report: Reporter) -> Answer {
+pub(crate) async fn fetch(shared: Arc<Shared>, from: FetchFrom, mut report: Reporter) -> Answer {
     let dir = match bundle_dir(&shared, "fetch a bundle") {
         Ok(dir) => dir,
         Err(error) => return Ok((report, Err(error))),
     };
     let follower = Arc::clone(&shared);
-    let (mut report, fetched) = follow(&shared, report, move |cancel, to| {
+    let fetched = follow(&shared, Interest::Everybody, &mut report, move |cancel, to| {
         let fetched = run_fetch(&dir, from, cancel, to)?;
         // The default image is what the bundle has now.
         sync_default(&follower)?;
@@ -141,44 +124,6 @@ fn run_fetch(
         FetchProgress::Read { done, total } => tell(to, Told::Amount(done, total)),
     })?;
     Ok((place.to_string(), fetched.changed))
-}
-
-/// Runs work that blocks; each of its steps is a phase of the operation. It is ended early when the
-/// engine ends.
-async fn follow<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    mut report: Reporter,
-    work: impl FnOnce(&AtomicBool, &Tell) -> Result<T, EngineError> + Send + 'static,
-) -> (Reporter, Result<T, EngineError>) {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (to, mut told) = mpsc::unbounded_channel();
-    let work = {
-        let cancel = Arc::clone(&cancel);
-        blocking(move || work(&cancel, &to))
-    };
-    tokio::pin!(work);
-    let mut phase = None;
-    let result = loop {
-        tokio::select! {
-            biased;
-            Some(told) = told.recv() => match told {
-                Told::Step(step) => {
-                    if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
-                        report.end(running);
-                    }
-                }
-                Told::Amount(done, total) => report.amount(done, total),
-            },
-            result = &mut work => break result,
-            () = shared.closing.cancelled(), if !cancel.load(Ordering::Relaxed) => {
-                cancel.store(true, Ordering::Relaxed);
-            }
-        }
-    };
-    if let (Some(running), Ok(_)) = (phase, &result) {
-        report.end(running);
-    }
-    (report, result)
 }
 
 impl From<VerifyError> for EngineError {

@@ -2,46 +2,49 @@
 //! one rename.
 //!
 //! ```text
-//! <state>/images/<id>.part   while it is made; whoever finds one later removes it
+//! <state>/images/<id>.part   while it is made
 //! <state>/images/<id>        once it is whole; the record comes right after
 //! ```
 //!
-//! The name says what a directory is, so a daemon that starts needs no other book to clean up.
+//! Both are in the ledger before they are on the host. A daemon that starts removes every draft, and
+//! every image without a record.
 
 use crate::catalog::Reserved;
-use crate::error::EngineError;
+use crate::error::{EngineError, LeftBehind};
+use crate::executor::{SetupError, blocking};
+use crate::operation::Reporter;
 use crate::shared::Shared;
-use banger_core::id::ImageId;
+use banger_core::error::chain;
+use banger_core::id::{ImageId, OpId};
 use banger_core::image::ImageRecord;
-use banger_core::names::Layout;
+use banger_core::names::ImagePaths;
+use banger_core::resource::Resource;
 use banger_core::vm_name::ImageName;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
-/// What the directory of an image that is being made ends with.
-const PART: &str = ".part";
-
-/// An image that is being made. Nothing of it stays when this is dropped.
+/// An image that is being made. It ends by [`Draft::publish`] or [`Draft::discard`].
 #[derive(Debug)]
 pub(crate) struct Draft {
     shared: Arc<Shared>,
+    op: OpId,
     reserved: Reserved,
     id: ImageId,
-    part: PathBuf,
+    paths: ImagePaths,
 }
 
 impl Draft {
-    /// Sets the name apart and makes the directory.
-    pub(crate) fn begin(shared: &Arc<Shared>, name: &ImageName) -> Result<Self, EngineError> {
+    /// Sets the name apart. Nothing is on the host yet.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        op: &OpId,
+        name: &ImageName,
+    ) -> Result<Self, EngineError> {
         let reserved = shared.catalog.reserve(name)?;
         let id = shared.catalog.new_id()?;
-        let part = images_dir(&shared.settings.layout).join(format!("{id}{PART}"));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&part);
-        made.map_err(failed("create", &part))?;
-        Ok(Self { shared: Arc::clone(shared), reserved, id, part })
+        let paths = shared.settings.layout.image(&id);
+        Ok(Self { shared: Arc::clone(shared), op: op.clone(), reserved, id, paths })
     }
 
     /// The image's id.
@@ -49,83 +52,80 @@ impl Draft {
         &self.id
     }
 
-    /// The directory to write to.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.part
+    /// The directory to write to, once it is made.
+    pub(crate) fn workdir(&self) -> &Path {
+        &self.paths.draft
     }
 
     /// Where the directory will be.
-    pub(crate) fn home(&self) -> PathBuf {
-        home(&self.shared.settings.layout, &self.id)
+    pub(crate) fn home(&self) -> &Path {
+        &self.paths.dir
     }
 
-    /// Puts the directory in its place after its files have reached the disk, then writes the record.
-    pub(crate) fn publish(self, record: ImageRecord) -> Result<(), EngineError> {
-        let home = self.home();
-        for entry in fs::read_dir(&self.part).map_err(failed("list", &self.part))? {
-            let path = entry.map_err(failed("list", &self.part))?.path();
-            sync(&path)?;
+    /// Makes the directory to write to.
+    pub(crate) async fn create(&self, report: &mut Reporter) -> Result<(), EngineError> {
+        self.set_up(self.part(), report).await
+    }
+
+    /// Puts the directory in its place after its files have reached the disk, then writes the
+    /// record. What fails leaves nothing.
+    pub(crate) async fn publish(
+        self,
+        record: ImageRecord,
+        report: &mut Reporter,
+    ) -> Result<(), EngineError> {
+        let home = whole(self.id.clone(), self.paths.clone());
+        if let Err(error) = self.set_up(home.clone(), report).await {
+            self.discard(report).await;
+            return Err(error);
         }
-        sync(&self.part)?;
-        fs::rename(&self.part, &home).map_err(failed("create", &home))?;
-        sync(&images_dir(&self.shared.settings.layout))?;
-        let written = self.shared.catalog.insert(&self.reserved, record);
-        if written.is_err() {
-            remove(&home);
-        }
+        let (shared, op, part) = (Arc::clone(&self.shared), self.op.clone(), self.part());
+        let written = blocking(move || self.shared.catalog.insert(&self.reserved, record)).await;
+        let over = if written.is_ok() { vec![part] } else { vec![part, home] };
+        leave_behind(shared.executor.tear_down(&op, over).await, report);
         written
     }
-}
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        remove(&self.part);
+    /// Removes what was made.
+    pub(crate) async fn discard(self, report: &mut Reporter) {
+        let left = self.shared.executor.tear_down(&self.op, vec![self.part()]).await;
+        leave_behind(left, report);
     }
-}
 
-fn images_dir(layout: &Layout) -> PathBuf {
-    layout.state_dir().join("images")
-}
-
-fn home(layout: &Layout, id: &ImageId) -> PathBuf {
-    images_dir(layout).join(id.as_str())
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::File { action, path, source }
-}
-
-fn sync(path: &Path) -> Result<(), EngineError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(failed("write", path))
-}
-
-fn remove(dir: &Path) {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, path = %dir.display(), "the next start of the daemon removes it");
-        }
-        _ => {}
+    fn part(&self) -> Resource {
+        Resource::ImageDraft { image: self.id.clone(), path: self.paths.draft.clone() }
     }
-}
 
-/// Removes the files of a managed image that has no record any more.
-pub(crate) fn remove_files(shared: &Shared, id: &ImageId) {
-    remove(&home(&shared.settings.layout, id));
-}
-
-/// Removes what an earlier daemon was making when it ended: what is no whole image, and what is one
-/// that has no record.
-pub(crate) fn sweep(shared: &Shared) {
-    let entries = fs::read_dir(images_dir(&shared.settings.layout));
-    for entry in entries.into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let part = name.strip_suffix(PART);
-        let Ok(id) = part.unwrap_or(&name).parse::<ImageId>() else { continue };
-        if part.is_some() || shared.catalog.get(&id).is_none() {
-            tracing::info!(path = %entry.path().display(), "an image that was not finished is removed");
-            remove(&entry.path());
+    async fn set_up(&self, resource: Resource, report: &mut Reporter) -> Result<(), EngineError> {
+        // Short: nobody's interruption ends it half-way.
+        let never = CancellationToken::new();
+        match self.shared.executor.set_up(&self.op, vec![resource], &never).await {
+            Ok(_) => Ok(()),
+            Err(SetupError::Host { source, undo }) => {
+                leave_behind(undo, report);
+                Err(EngineError::ImageDirectory(source))
+            }
+            Err(SetupError::Ledger(error)) => Err(error),
+            Err(SetupError::Cancelled { .. }) => Err(EngineError::ShuttingDown),
         }
     }
+}
+
+fn whole(image: ImageId, ImagePaths { dir, draft }: ImagePaths) -> Resource {
+    Resource::ImageDir { image, path: dir, draft }
+}
+
+/// Removes the directory of a managed image whose record is gone.
+pub(crate) async fn remove_directory(shared: &Shared, image: ImageId, report: &mut Reporter) {
+    let paths = shared.settings.layout.image(&image);
+    let left = shared.executor.tear_down(&report.id, vec![whole(image, paths)]).await;
+    leave_behind(left, report);
+}
+
+fn leave_behind(left: Vec<LeftBehind>, report: &mut Reporter) {
+    for LeftBehind { object, error, .. } in &left {
+        let why = chain(error);
+        report.note(format!("`{object}` is left until the daemon starts again: {why}"));
+    }
+    report.leave_behind(left);
 }

@@ -18,7 +18,7 @@ use crate::task::{VmHandle, Work};
 use crate::usage::{load, usage};
 use crate::view::{Counted, ImageView, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
-use crate::{bundle, create, draft, guest_init, images, import};
+use crate::{bundle, create, guest_init, images, import};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
@@ -81,7 +81,6 @@ impl Engine {
         if let Err(error) = images::sync_default(&shared) {
             tracing::warn!(error = fault(&error), "the default image cannot be used");
         }
-        draft::sweep(&shared);
         reconcile(&shared).await?;
         Ok(Self { shared })
     }
@@ -268,8 +267,8 @@ impl Engine {
     pub fn delete_image(&self, reference: &str) -> Result<Operation, EngineError> {
         let shared = Arc::clone(&self.shared);
         let id = shared.catalog.find(reference)?.id;
-        Ok(self.operate("image delete", move |report| async move {
-            let result = blocking(move || images::delete(&shared, &id)).await;
+        Ok(self.operate("image delete", move |mut report| async move {
+            let result = images::delete(&shared, id, &mut report).await;
             Ok((report, result))
         }))
     }

@@ -124,6 +124,9 @@ pub enum EngineError {
         #[source]
         source: HostError,
     },
+    /// The directory of an image could not be made.
+    #[error("could not make a place for the image")]
+    ImageDirectory(#[source] HostError),
     /// The bridge or the nft tables could not be put in place.
     #[error("could not prepare the network")]
     Network {
@@ -336,6 +339,7 @@ impl Explain for EngineError {
             Self::Setup { source, .. }
             | Self::TearDown { source, .. }
             | Self::Network { source }
+            | Self::ImageDirectory(source)
             | Self::Host(source) => source.code(),
             Self::DiskLost { .. } => ErrorCode::Host,
             Self::Vmm { .. } => ErrorCode::Vmm,
@@ -410,7 +414,9 @@ impl Explain for EngineError {
                 hints.push("the daemon tries again at its next start".to_owned());
                 hints
             }
-            Self::Network { source } | Self::Host(source) => source.hints(),
+            Self::Network { source } | Self::ImageDirectory(source) | Self::Host(source) => {
+                source.hints()
+            }
             Self::Vmm { name, source, tail, .. } => {
                 let mut hints = source.hints();
                 hints.extend(said("the VMM", tail));

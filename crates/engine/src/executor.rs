@@ -100,7 +100,7 @@ impl Executor {
         let mut gone = Vec::new();
         for resource in plan {
             // A directory takes with it what lives in it: not while any of that is held.
-            let is_held = |left: &LeftBehind| left.key.vm() == resource.vm();
+            let is_held = |left: &LeftBehind| *left.key.owner() == resource.owner();
             if resource.role().is_directory() && left.iter().any(is_held) {
                 continue;
             }

@@ -4,7 +4,7 @@
 
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
-use crate::operation::Finished;
+use crate::operation::{Finished, Reporter};
 use crate::settings::Images;
 use crate::shared::{Shared, now};
 use crate::task::VmHandle;
@@ -170,7 +170,22 @@ fn users(vms: &BTreeMap<VmId, VmHandle>, image: &ImageId) -> Vec<VmName> {
 }
 
 /// Removes an image that no VM uses. The files of an unmanaged one stay.
-pub(crate) fn delete(shared: &Shared, id: &ImageId) -> Result<Finished, EngineError> {
+pub(crate) async fn delete(
+    shared: &Arc<Shared>,
+    id: ImageId,
+    report: &mut Reporter,
+) -> Result<Finished, EngineError> {
+    let (striking, image) = (Arc::clone(shared), id.clone());
+    let record = blocking(move || strike(&striking, &image)).await?;
+    if record.kind == ImageKind::Managed {
+        draft::remove_directory(shared, id, report).await;
+    }
+    tracing::info!(image_id = %record.id, image = %record.name, "image deleted");
+    Ok(Finished { vm: None, changed: true })
+}
+
+/// Removes the record of an image that no VM uses.
+fn strike(shared: &Shared, id: &ImageId) -> Result<ImageRecord, EngineError> {
     // Under the lock no VM is created from it.
     let vms = shared.vms();
     let Some(record) = shared.catalog.get(id) else { return Err(EngineError::Gone) };
@@ -182,11 +197,7 @@ pub(crate) fn delete(shared: &Shared, id: &ImageId) -> Result<Finished, EngineEr
         return Err(ImageError::Default { name: record.name }.into());
     }
     shared.catalog.remove(id)?;
-    if record.kind == ImageKind::Managed {
-        draft::remove_files(shared, id);
-    }
-    tracing::info!(image_id = %id, image = %record.name, "image deleted");
-    Ok(Finished { vm: None, changed: true })
+    Ok(record)
 }
 
 /// What a root file system measures; nothing for one that is not there.

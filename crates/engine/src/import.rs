@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ─► Draft ─► Importer (in a thread) ─► kernel, initrd ─► publish ─► record
-//!                 └──────── whatever ends it: the draft's directory goes
+//!                 └──────── whatever ends it: the draft goes
 //! ```
 //!
 //! Nobody else wants what comes of it, so it ends when its asker leaves.
@@ -10,7 +10,7 @@
 use crate::draft::Draft;
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
-use crate::executor::blocking;
+use crate::follow::{Interest, Tell, Told, follow, tell};
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, now};
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
@@ -28,8 +28,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
+use std::sync::atomic::AtomicBool;
 
 /// The files of an imported image beside those that an import makes.
 const KERNEL_FILE: &str = "vmlinux";
@@ -96,79 +95,53 @@ async fn try_import(
     report: &mut Reporter,
 ) -> Result<Finished, EngineError> {
     check_request(&request)?;
-    let draft = Draft::begin(shared, &request.name)?;
-    let record = run(shared, &request, &draft, report).await?;
+    let draft = Draft::begin(shared, &report.id, &request.name)?;
+    let record = match run(shared, &request, &draft, report).await {
+        Ok(record) => record,
+        Err(error) => {
+            draft.discard(report).await;
+            return Err(error);
+        }
+    };
     let phase = report.begin(Phase::Build("publishing the image".to_owned()));
-    tracing::info!(image_id = %record.id, image = %record.name, "image imported");
-    blocking(move || draft.publish(record)).await?;
+    let (id, name) = (record.id.clone(), record.name.clone());
+    draft.publish(record, report).await?;
+    tracing::info!(image_id = %id, image = %name, "image imported");
     report.end(phase);
     Ok(Finished { vm: None, changed: true })
 }
 
-/// Does the work in a thread of its own, one phase for each step, unless the asker leaves or the
-/// daemon ends.
+/// Does the work, unless the asker leaves or the daemon ends.
 async fn run(
     shared: &Arc<Shared>,
     request: &ImportImage,
     draft: &Draft,
     report: &mut Reporter,
 ) -> Result<ImageRecord, EngineError> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (steps, mut begun) = mpsc::unbounded_channel::<String>();
-    let work = {
-        let importer = Arc::clone(&shared.ports.importer);
-        let (request, cancel) = (request.clone(), Arc::clone(&cancel));
-        let (id, dir, home) = (draft.id().clone(), draft.dir().to_owned(), draft.home());
-        blocking(move || {
-            let step = |step: String| {
-                // The receiver outlives the work.
-                if steps.send(step).is_err() {
-                    tracing::trace!("nobody waits for the import");
-                }
-            };
-            let job = Job { request: &request, dir: &dir, cancel: &cancel, step: &step };
-            job.run(importer.as_ref(), |boot, rootfs, size| ImageRecord {
-                id: id.clone(),
-                name: request.name.clone(),
-                kind: ImageKind::Managed,
-                origin: ImageOrigin::Imported,
-                boot: boot.map(|boot| BootFiles {
-                    kernel: home.join(boot.kernel),
-                    initrd: boot.initrd.map(|initrd| home.join(initrd)),
-                }),
-                rootfs: home.join(rootfs),
-                boot_args: Vec::new(),
-                size: Some(size),
-                digest: None,
-                created_at: now(),
-            })
+    draft.create(report).await?;
+    let importer = Arc::clone(&shared.ports.importer);
+    let (request, id) = (request.clone(), draft.id().clone());
+    let (dir, home) = (draft.workdir().to_owned(), draft.home().to_owned());
+    let work = move |cancel: &AtomicBool, to: &Tell| {
+        let step = |step: String| tell(to, Told::Step(step));
+        let job = Job { request: &request, dir: &dir, cancel, step: &step };
+        job.run(importer.as_ref(), |boot, rootfs, size| ImageRecord {
+            id,
+            name: request.name.clone(),
+            kind: ImageKind::Managed,
+            origin: ImageOrigin::Imported,
+            boot: boot.map(|boot| BootFiles {
+                kernel: home.join(boot.kernel),
+                initrd: boot.initrd.map(|initrd| home.join(initrd)),
+            }),
+            rootfs: home.join(rootfs),
+            boot_args: Vec::new(),
+            size: Some(size),
+            digest: None,
+            created_at: now(),
         })
     };
-    tokio::pin!(work);
-    let left = report.left();
-    tokio::pin!(left);
-    let mut phase = None;
-    let result = loop {
-        tokio::select! {
-            biased;
-            Some(step) = begun.recv() => {
-                if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
-                    report.end(running);
-                }
-            }
-            result = &mut work => break result,
-            () = &mut left, if !cancel.load(Ordering::Relaxed) => {
-                cancel.store(true, Ordering::Relaxed);
-            }
-            () = shared.closing.cancelled(), if !cancel.load(Ordering::Relaxed) => {
-                cancel.store(true, Ordering::Relaxed);
-            }
-        }
-    };
-    let (record, warnings) = result?;
-    if let Some(running) = phase {
-        report.end(running);
-    }
+    let (record, warnings) = follow(shared, Interest::Asker, report, work).await?;
     warnings.into_iter().for_each(|warning| report.note(warning));
     Ok(record)
 }
@@ -185,7 +158,7 @@ impl Job<'_> {
     fn run(
         &self,
         importer: &dyn Importer,
-        record: impl Fn(Option<BootFiles>, &Path, Bytes) -> ImageRecord,
+        record: impl FnOnce(Option<BootFiles>, &Path, Bytes) -> ImageRecord,
     ) -> Result<(ImageRecord, Vec<String>), EngineError> {
         // First, since it is quick and may fail.
         let boot = self.boot_files()?;

@@ -18,6 +18,7 @@ mod draft;
 mod engine;
 mod error;
 mod executor;
+mod follow;
 mod forward;
 mod guest_init;
 mod images;

@@ -14,7 +14,7 @@ use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
 use banger_core::plan::{member, plan_delete, plan_stop};
-use banger_core::resource::{Member, Resource, ResourceKey, VmmProcess};
+use banger_core::resource::{Member, Owner, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::VmState;
 use banger_core::vm::Vm;
 use banger_vmm::MachineStatus;
@@ -177,7 +177,8 @@ async fn find_running(
     Ok(booted.then_some((process, found.pid)))
 }
 
-/// Removes what the ledger has for VMs that no longer exist.
+/// Removes what the ledger has for VMs and images that do not exist. Nobody goes on with an image
+/// that an earlier daemon was making.
 async fn remove_orphans(
     shared: &Arc<Shared>,
     op: &OpId,
@@ -185,7 +186,13 @@ async fn remove_orphans(
 ) -> Result<(), EngineError> {
     let known: BTreeSet<&VmId> = settled.iter().map(|settled| &settled.vm.id).collect();
     let mut orphans = shared.store.ledger()?;
-    orphans.retain(|resource| resource.vm().is_some_and(|vm| !known.contains(vm)));
+    orphans.retain(|resource| match resource.owner() {
+        Owner::Instance => false,
+        Owner::Vm(vm) => !known.contains(&vm),
+        Owner::Image(image) => {
+            resource.role() == Role::ImageDraft || shared.catalog.get(&image).is_none()
+        }
+    });
     for left in shared.executor.tear_down(op, plan_delete(orphans)).await {
         tracing::error!(op_id = %op, object = left.object, error = fault(&left.error), "still there");
     }
@@ -202,7 +209,7 @@ async fn remove_leaks(shared: &Arc<Shared>, op: &OpId) -> Result<(), EngineError
     let (kept, leaked): (Vec<_>, Vec<_>) =
         audit.leaked.into_iter().partition(|observed| observed.key.role().persists());
     for observed in kept {
-        tracing::warn!(op_id = %op, key = %observed.key, object = observed.object, "unknown disk");
+        tracing::warn!(op_id = %op, key = %observed.key, object = observed.object, "it is in no record, and kept");
     }
     let plan: Vec<Resource> =
         leaked.iter().filter_map(|observed| observed.leftover(&shared.settings.layout)).collect();

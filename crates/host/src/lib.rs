@@ -9,6 +9,7 @@
 
 mod changes;
 pub mod cmd;
+mod dirs;
 mod error;
 pub mod facts;
 mod holder;

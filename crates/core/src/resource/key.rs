@@ -1,6 +1,6 @@
-//! What names an object among those of an instance: its role, and the VM that it belongs to.
+//! What names an object among those of an instance: its role, and the VM or image that it belongs to.
 
-use crate::id::VmId;
+use crate::id::{ImageId, VmId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,10 @@ pub enum Role {
     /// The instance's nft tables.
     #[serde(alias = "nat_table")]
     Firewall,
+    /// The directory of an image that is being made.
+    ImageDraft,
+    /// The directory of a managed image.
+    ImageDir,
     /// The VM's directory.
     VmDir,
     /// The VM's runtime directory.
@@ -38,9 +42,11 @@ pub enum Role {
 
 impl Role {
     /// Every role, in start order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Bridge,
         Self::Firewall,
+        Self::ImageDraft,
+        Self::ImageDir,
         Self::VmDir,
         Self::RuntimeDir,
         Self::RootClone,
@@ -58,6 +64,8 @@ impl Role {
         match self {
             Self::Bridge => "bridge",
             Self::Firewall => "firewall",
+            Self::ImageDraft => "image_draft",
+            Self::ImageDir => "image_dir",
             Self::VmDir => "vm_dir",
             Self::RuntimeDir => "runtime_dir",
             Self::RootClone => "root_clone",
@@ -76,25 +84,55 @@ impl Role {
         matches!(self, Self::Bridge | Self::Firewall)
     }
 
+    /// Whether the object belongs to an image.
+    pub const fn is_of_image(self) -> bool {
+        matches!(self, Self::ImageDraft | Self::ImageDir)
+    }
+
+    /// Whether objects of that role have such an owner.
+    const fn fits(self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Instance => self.is_shared(),
+            Owner::Image(_) => self.is_of_image(),
+            Owner::Vm(_) => !self.is_shared() && !self.is_of_image(),
+        }
+    }
+
     /// Whether other objects of the VM live in this one and go with it.
     pub const fn is_directory(self) -> bool {
         matches!(self, Self::VmDir | Self::RuntimeDir)
     }
 
-    /// Whether a stopped VM keeps the object.
+    /// Whether the object stays while nothing runs: what a stopped VM keeps, and whole images.
     pub const fn persists(self) -> bool {
         matches!(
             self,
-            Self::VmDir | Self::RootClone | Self::RootCow | Self::RootTail | Self::WorkDisk
+            Self::ImageDir
+                | Self::VmDir
+                | Self::RootClone
+                | Self::RootCow
+                | Self::RootTail
+                | Self::WorkDisk
         )
     }
 }
 
-/// Which object of the instance: a role, and the VM for a role that is not shared.
+/// Whom an object belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// The instance: all its VMs share the object.
+    Instance,
+    /// One VM.
+    Vm(VmId),
+    /// One image.
+    Image(ImageId),
+}
+
+/// Which object of the instance: a role, and whose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceKey {
-    vm: Option<VmId>,
+    owner: Owner,
     role: Role,
 }
 
@@ -111,26 +149,42 @@ impl ResourceKey {
     ///
     /// # Panics
     ///
-    /// If the role is shared: a mistake in the program.
+    /// If the role is no VM's: a mistake in the program.
     pub fn of_vm(vm: &VmId, role: Role) -> Self {
-        assert!(!role.is_shared(), "{role:?} belongs to no single VM");
-        Self { vm: Some(vm.clone()), role }
+        Self::new(Owner::Vm(vm.clone()), role)
     }
 
-    /// The key of an object with this role, of the VM if there is one.
-    pub(super) fn new(vm: Option<&VmId>, role: Role) -> Self {
-        debug_assert_eq!(role.is_shared(), vm.is_none());
-        Self { vm: vm.cloned(), role }
+    /// The key of an object of one image.
+    ///
+    /// # Panics
+    ///
+    /// If the role is no image's: a mistake in the program.
+    pub fn of_image(image: &ImageId, role: Role) -> Self {
+        Self::new(Owner::Image(image.clone()), role)
+    }
+
+    /// The key of an object with this role.
+    pub(super) fn new(owner: Owner, role: Role) -> Self {
+        assert!(role.fits(&owner), "{role:?} does not belong to {owner:?}");
+        Self { owner, role }
     }
 
     /// The key of the bridge.
-    pub const BRIDGE: Self = Self { vm: None, role: Role::Bridge };
+    pub const BRIDGE: Self = Self { owner: Owner::Instance, role: Role::Bridge };
     /// The key of the nft tables.
-    pub const FIREWALL: Self = Self { vm: None, role: Role::Firewall };
+    pub const FIREWALL: Self = Self { owner: Owner::Instance, role: Role::Firewall };
 
-    /// The VM, unless the object is shared.
+    /// Whom the object belongs to.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The VM, if the object is a VM's.
     pub fn vm(&self) -> Option<&VmId> {
-        self.vm.as_ref()
+        match &self.owner {
+            Owner::Vm(vm) => Some(vm),
+            Owner::Instance | Owner::Image(_) => None,
+        }
     }
 
     /// What the object is for.
@@ -140,11 +194,13 @@ impl ResourceKey {
 }
 
 impl fmt::Display for ResourceKey {
-    /// `vm/<id>/tap`, `instance/bridge`.
+    /// `vm/<id>/tap`, `image/<id>/image_dir`, `instance/bridge`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.vm {
-            Some(vm) => write!(f, "vm/{vm}/{}", self.role.as_str()),
-            None => write!(f, "instance/{}", self.role.as_str()),
+        let role = self.role.as_str();
+        match &self.owner {
+            Owner::Instance => write!(f, "instance/{role}"),
+            Owner::Vm(vm) => write!(f, "vm/{vm}/{role}"),
+            Owner::Image(image) => write!(f, "image/{image}/{role}"),
         }
     }
 }
@@ -158,15 +214,16 @@ impl FromStr for ResourceKey {
             "nat_table" => Some(Role::Firewall),
             _ => Role::ALL.into_iter().find(|role| role.as_str() == word),
         };
-        let key = match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["instance", word] => role(word).map(|role| Self { vm: None, role }),
-            ["vm", id, word] => {
-                id.parse().ok().and_then(|id| role(word).map(|role| Self { vm: Some(id), role }))
-            }
+        let parts = match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["instance", word] => Some((Owner::Instance, role(word))),
+            ["vm", id, word] => id.parse().ok().map(|id| (Owner::Vm(id), role(word))),
+            ["image", id, word] => id.parse().ok().map(|id| (Owner::Image(id), role(word))),
             _ => None,
         };
-        key.filter(|key| key.role.is_shared() == key.vm.is_none())
-            .ok_or_else(|| KeyError { text: text.to_owned() })
+        match parts {
+            Some((owner, Some(role))) if role.fits(&owner) => Ok(Self { owner, role }),
+            _ => Err(KeyError { text: text.to_owned() }),
+        }
     }
 }
 

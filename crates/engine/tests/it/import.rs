@@ -177,24 +177,75 @@ async fn an_import_ends_with_the_daemon() {
     assert_nothing_is_left(&world, "ended").await;
 }
 
-/// A daemon that is killed removes nothing. The next one does.
+/// Before and after each change of the host: there is nothing then, or a whole image.
 #[tokio::test]
-async fn what_a_killed_daemon_was_making_is_removed_and_nothing_else() {
-    let world = World::new().await;
-    finish(world.engine.import_image(dev())).await.unwrap();
-    let whole = directories(&world);
-    let images = world.dir().join("s/images");
-    // While it was unpacked, and between the rename and the record.
-    for left in ["00000001.part/tree/etc", "00000002", "notes"] {
-        fs::create_dir_all(images.join(left)).unwrap();
+async fn a_daemon_that_is_killed_at_any_step_leaves_nothing_or_a_whole_image() {
+    for effect in ["crash-before", "crash-after"] {
+        let mut whole = Vec::new();
+        for n in 1.. {
+            let context = format!("{effect}:{n}");
+            let world = World::new().await;
+            world.faults(&context);
+            let _told = finish(world.engine.import_image(dev())).await;
+            if !world.host.is_crashed() {
+                break;
+            }
+            let world = world.restart().await;
+            whole.push(names(&world) == ["default", "dev"]);
+            if whole.last() == Some(&true) {
+                let view = world.engine.image("dev").unwrap();
+                assert!(view.problem.is_none(), "{context}: {:?}", view.problem);
+                assert_eq!(directories(&world), [view.record.id.to_string()], "{context}");
+                world.assert_agree(&context).await;
+                finish(world.engine.delete_image("dev").unwrap()).await.unwrap();
+            }
+            assert_nothing_is_left(&world, &context).await;
+        }
+        // The draft, the image's directory, and then, with the record, the draft's row.
+        assert_eq!(whole, [false, false, true], "{effect}");
     }
+}
+
+#[tokio::test]
+async fn a_delete_that_a_killed_daemon_had_begun_is_finished() {
+    for effect in ["crash-before", "crash-after"] {
+        let world = World::new().await;
+        finish(world.engine.import_image(dev())).await.unwrap();
+        world.faults(&format!("{effect}:remove:image_dir:1"));
+        let _told = finish(world.engine.delete_image("dev").unwrap()).await;
+        assert!(world.host.is_crashed(), "{effect}");
+        assert_nothing_is_left(&world.restart().await, effect).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_a_change_ends_the_import_and_is_named() {
+    let cases = [
+        ("ensure:image_draft:1", "could not make a place for the image: "),
+        ("fail-after:ensure:image_draft:1", "could not make a place for the image: "),
+        ("ensure:image_dir:1", "could not make a place for the image: "),
+        ("fail-after:ensure:image_dir:1", "could not make a place for the image: "),
+    ];
+    for (fault, message) in cases {
+        let world = World::new().await;
+        world.faults(fault);
+        let failed = error(finish(world.engine.import_image(dev())).await);
+        assert!(chain(&failed).starts_with(message), "{fault}: {}", chain(&failed));
+        assert_nothing_is_left(&world, fault).await;
+        // The name is free for the next try.
+        finish(world.engine.import_image(dev())).await.unwrap();
+    }
+}
+
+/// It is somebody's, whoever made it.
+#[tokio::test]
+async fn what_is_no_image_of_ours_stays() {
+    let world = World::new().await;
+    let notes = world.dir().join("s/images/notes");
+    fs::create_dir_all(&notes).unwrap();
     let world = world.restart().await;
-    let mut left = directories(&world);
-    left.sort();
-    let mut kept = [whole, vec!["notes".to_owned()]].concat();
-    kept.sort();
-    assert_eq!(left, kept);
-    assert_eq!(names(&world), ["default", "dev"]);
+    assert!(notes.is_dir());
+    world.assert_agree("notes").await;
 }
 
 #[tokio::test]

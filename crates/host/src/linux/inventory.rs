@@ -61,6 +61,17 @@ impl Inventory<'_> {
             let path = self.layout.vm(&vm).runtime;
             self.add(&vm, Role::RuntimeDir, text(&path));
         }
+        for name in names(&self.layout.images_dir())? {
+            let (stem, role) = match name.strip_suffix(".part") {
+                Some(stem) => (stem, Role::ImageDraft),
+                None => (name.as_str(), Role::ImageDir),
+            };
+            let Ok(image) = stem.parse() else { continue };
+            let paths = self.layout.image(&image);
+            let path = if role == Role::ImageDir { paths.dir } else { paths.draft };
+            let key = ResourceKey::of_image(&image, role);
+            self.found.insert(Observed { key, object: text(&path) });
+        }
         Ok(())
     }
 
@@ -136,12 +147,17 @@ impl Inventory<'_> {
 
 /// The VMs that have a directory in `dir`.
 fn subdirectories(dir: &Path) -> Result<Vec<VmId>, HostError> {
+    Ok(names(dir)?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// The names in a directory; none where there is no directory.
+fn names(dir: &Path) -> Result<Vec<String>, HostError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(HostError::io("list", dir.display())(error)),
     };
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 fn exists(path: &Path) -> bool {

@@ -4,7 +4,6 @@
 //! daemon's own children ended, which the kernel tells only once.
 
 mod clone;
-mod dirs;
 mod disk;
 mod file;
 mod firewall;
@@ -21,7 +20,7 @@ mod reap;
 mod snapshot;
 mod ways;
 
-use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
+use crate::{Change, ExitFuture, Host, HostError, ProcessView, Processes, Signal, dirs, raw_log};
 use banger_core::id::VmId;
 use banger_core::names::Layout;
 use banger_core::resource::{Member, Observed, Resource, VmmProcess};
@@ -79,6 +78,12 @@ impl LinuxHost {
         match resource {
             Resource::VmDir { vm, path } => exactly(path, &self.layout.vm(vm).dir),
             Resource::RuntimeDir { vm, path } => exactly(path, &self.layout.vm(vm).runtime),
+            Resource::ImageDraft { image, path } => exactly(path, &self.layout.image(image).draft),
+            Resource::ImageDir { image, path, draft } => {
+                let paths = self.layout.image(image);
+                exactly(path, &paths.dir)?;
+                exactly(draft, &paths.draft)
+            }
             Resource::ClonedFile { vm, path, .. }
             | Resource::SparseFile { vm, path, .. }
             | Resource::Ext4 { vm, path, .. }
@@ -111,7 +116,10 @@ impl Host for LinuxHost {
     fn ensure(&self, resource: &Resource) -> Result<Change, HostError> {
         self.check(resource)?;
         match resource {
-            Resource::VmDir { path, .. } | Resource::RuntimeDir { path, .. } => dirs::ensure(path),
+            Resource::VmDir { path, .. }
+            | Resource::RuntimeDir { path, .. }
+            | Resource::ImageDraft { path, .. } => dirs::ensure(path),
+            Resource::ImageDir { path, draft, .. } => dirs::publish(draft, path),
             Resource::ClonedFile { path, source, size, method, .. } => {
                 clone::ensure(path, source, *size, *method)
             }
@@ -141,7 +149,10 @@ impl Host for LinuxHost {
     fn remove(&self, resource: &Resource) -> Result<Change, HostError> {
         self.check(resource)?;
         match resource {
-            Resource::VmDir { path, .. } | Resource::RuntimeDir { path, .. } => dirs::remove(path),
+            Resource::VmDir { path, .. }
+            | Resource::RuntimeDir { path, .. }
+            | Resource::ImageDraft { path, .. }
+            | Resource::ImageDir { path, .. } => dirs::remove(path),
             Resource::ClonedFile { path, .. }
             | Resource::SparseFile { path, .. }
             | Resource::Ext4 { path, .. }

@@ -7,7 +7,7 @@ use super::options::{Artifacts, Pace, SimOptions};
 use super::real;
 use super::world::{Entry, Life, Object, Process, World, observed};
 use crate::facts::{Concern, Fate, Gate, NetworkQuestion};
-use crate::{Change, Exit, HostError, raw_log};
+use crate::{Change, Exit, HostError, dirs, raw_log};
 use banger_core::names::Layout;
 use banger_core::resource::{Gatekeeper, Observed, Resource, Role, VmmProcess};
 use rustix::io::Errno;
@@ -167,9 +167,10 @@ impl State {
     /// Makes what is real of a resource.
     fn realise(&mut self, resource: &Resource) -> Result<Change, HostError> {
         match resource {
-            Resource::VmDir { path, .. } | Resource::RuntimeDir { path, .. } => {
-                real::make_dir(path)
-            }
+            Resource::VmDir { path, .. }
+            | Resource::RuntimeDir { path, .. }
+            | Resource::ImageDraft { path, .. } => dirs::ensure(path),
+            Resource::ImageDir { path, draft, .. } => dirs::publish(draft, path),
             Resource::VmmProcess(vmm) => self.start(vmm, &observed(resource)),
             _ => Ok(Change::Unchanged),
         }
@@ -209,8 +210,11 @@ impl State {
                 self.watchers.remove(&observed(resource));
                 return Ok(ended);
             }
-            Resource::VmDir { path, .. } | Resource::RuntimeDir { path, .. } => {
-                real::remove_dir(path)?;
+            Resource::VmDir { path, .. }
+            | Resource::RuntimeDir { path, .. }
+            | Resource::ImageDraft { path, .. }
+            | Resource::ImageDir { path, .. } => {
+                let _told_by_the_world = dirs::remove(path)?;
             }
             _ => {}
         }
@@ -290,7 +294,7 @@ impl State {
             }
         }
         self.queue.clear();
-        real::remove_dir(&self.layout.vms_runtime_dir())?;
+        let _was_there = dirs::remove(&self.layout.vms_runtime_dir())?;
         let entries = self.world.plan_reboot();
         self.commit(&entries)
     }

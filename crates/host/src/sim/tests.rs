@@ -9,6 +9,7 @@ mod refusals;
 use super::*;
 use banger_core::guest::HostKey;
 use banger_core::id::ImageId;
+use banger_core::names::ImagePaths;
 use banger_core::net::MacAddr;
 use banger_core::plan::{BridgeSpec, NetworkPlan, StartFacts, plan_network, plan_start};
 use banger_core::resource::{HostAccess, Member, Payload};
@@ -88,6 +89,10 @@ impl Lab {
         let mut all = self.network();
         all.extend(self.plan(number));
         all.extend(self.plan_over(number, OverlayMethod::Copy));
+        let image = ImageId::from_entropy(number);
+        let ImagePaths { dir, draft } = self.layout.image(&image);
+        all.push(Resource::ImageDraft { image: image.clone(), path: draft.clone() });
+        all.push(Resource::ImageDir { image, path: dir, draft });
         all.into_iter().find(|resource| resource.role() == role).expect("a plan has the role")
     }
 

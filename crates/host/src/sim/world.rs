@@ -9,11 +9,11 @@
 use super::guest::GuestScript;
 use super::options::ForeignLink;
 use crate::HostError;
-use banger_core::id::VmId;
+use banger_core::id::{ImageId, VmId};
 use banger_core::names::{IfName, Layout};
 use banger_core::net::{GuestIp, Subnet};
 use banger_core::resource::{
-    HostAccess, Member, Observed, Resource, ResourceKey, Role, VmmProcess,
+    HostAccess, Member, Observed, Owner, Resource, ResourceKey, Role, VmmProcess,
 };
 use banger_core::unit::Bytes;
 use rustix::io::Errno;
@@ -234,7 +234,10 @@ impl World {
         self.check_name(resource)?;
         let seen = observed(resource);
         let object = match resource {
-            Resource::VmDir { .. } | Resource::RuntimeDir { .. } => Object::Dir,
+            Resource::ImageDir { image, .. } => return self.published(image, seen),
+            Resource::VmDir { .. } | Resource::RuntimeDir { .. } | Resource::ImageDraft { .. } => {
+                Object::Dir
+            }
             Resource::ClonedFile { vm, path, size, .. }
             | Resource::SparseFile { vm, path, size, .. } => {
                 self.disk(vm, path, &seen, *size, Larger::Fine)?
@@ -267,6 +270,18 @@ impl World {
         Ok(if is_so { Vec::new() } else { vec![Entry::Put(seen, object)] })
     }
 
+    /// What must change for an image's draft to be the image.
+    fn published(&self, image: &ImageId, seen: Observed) -> Result<Vec<Entry>, HostError> {
+        if self.contains(&seen) {
+            return Ok(Vec::new());
+        }
+        let key = ResourceKey::of_image(image, Role::ImageDraft);
+        match self.objects.keys().find(|known| known.key == key) {
+            Some(draft) => Ok(vec![Entry::Gone(draft.clone()), Entry::Put(seen, Object::Dir)]),
+            None => Err(kernel_says("put in place", seen.object, Errno::NOENT)),
+        }
+    }
+
     /// What must change for the resource to be gone; nothing if it is.
     pub(super) fn plan_remove(&self, resource: &Resource) -> Result<Vec<Entry>, HostError> {
         self.check_name(resource)?;
@@ -274,8 +289,8 @@ impl World {
         if !self.contains(&seen) {
             return Ok(Vec::new());
         }
-        if let Some(vm) = resource.vm() {
-            self.check_unused(vm, &seen)?;
+        if let Owner::Vm(vm) = resource.owner() {
+            self.check_unused(&vm, &seen)?;
         }
         let mut entries = Vec::new();
         if let Resource::VmDir { vm, .. } = resource {
@@ -292,7 +307,7 @@ impl World {
     pub(super) fn plan_reboot(&self) -> Vec<Entry> {
         let kept = |seen: &Observed| {
             let role = seen.key.role();
-            role.persists() || role == Role::Initrd
+            role.persists() || matches!(role, Role::Initrd | Role::ImageDraft)
         };
         self.objects.keys().filter(|seen| !kept(seen)).cloned().map(Entry::Gone).collect()
     }

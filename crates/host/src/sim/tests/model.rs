@@ -11,6 +11,7 @@ fn needs(role: Role) -> &'static [Role] {
         role if INSIDE_VM_DIR.contains(&role) => &[Role::VmDir],
         Role::RootSnapshot => &[Role::RootCow, Role::RootTail],
         Role::Tap => &[Role::Bridge],
+        Role::ImageDir => &[Role::ImageDraft],
         Role::Vmm => &[Role::VmDir, Role::RuntimeDir],
         _ => &[],
     }
@@ -60,8 +61,9 @@ impl Model<'_> {
 
     fn may_ensure(&self, vm: u64, role: Role) -> bool {
         // A VMM that runs, runs on without the directory that it was started in.
-        let runs = role == Role::Vmm && self.has(vm, role);
-        runs || needs(role).iter().all(|needed| self.has(vm, *needed))
+        // An image does without what it was made in.
+        let is_there = matches!(role, Role::Vmm | Role::ImageDir) && self.has(vm, role);
+        is_there || needs(role).iter().all(|needed| self.has(vm, *needed))
     }
 
     fn may_remove(&self, vm: u64, role: Role) -> bool {
@@ -95,6 +97,9 @@ proptest! {
                     let may = model.may_ensure(vm, role);
                     prop_assert_eq!(host.ensure(&resource).is_ok(), may, "{:?}", op);
                     if may {
+                        if role == Role::ImageDir && !model.has(vm, role) {
+                            model.remove(vm, Role::ImageDraft);
+                        }
                         model.there.insert(model.seen(vm, role));
                         // An initrd is written anew each time.
                         let again = host.ensure(&resource).unwrap();
