@@ -12,6 +12,7 @@ mod checksum;
 mod compression;
 pub mod digest;
 mod ext4;
+pub mod fsck;
 pub mod import;
 pub mod initrd;
 pub mod kernel;
