@@ -12,11 +12,12 @@ pub use error::ClientError;
 pub use stream::{EventStream, LogStream};
 
 use crate::{
-    AddForward, AuditReport, BundleStatus, CreateVm, DaemonStatus, DnsStatus, DoctorReport,
-    FetchBundle, ImageList, ImageView, ImportImage, KillVm, LogLevelStatus, LogQuery, LogSource,
-    RegisterImage, RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig, SshTarget,
-    StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    AddForward, AuditReport, BuildImage, BundleStatus, CreateVm, DaemonStatus, DnsStatus,
+    DoctorReport, FetchBundle, ImageList, ImageView, ImportImage, KillVm, LogLevelStatus, LogQuery,
+    LogSource, RegisterImage, RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig,
+    SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
+use banger_core::id::OpId;
 use banger_core::spec::SpecChange;
 use hyper::Method;
 use serde::Serialize;
@@ -229,6 +230,17 @@ impl Client {
     /// import off.
     pub async fn import_image(&self, request: &ImportImage) -> Result<EventStream, ClientError> {
         self.operation(Method::POST, "/v1/image-imports", request).await
+    }
+
+    /// Builds an image.
+    pub async fn build_image(&self, request: &BuildImage) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/image-builds", request).await
+    }
+
+    /// Tells a build to end.
+    pub async fn cancel_image_build(&self, operation: &OpId) -> Result<(), ClientError> {
+        let path = escaped("/v1/image-builds/", operation.as_str());
+        self.transport.accepted(Method::DELETE, &path).await
     }
 
     /// Gives an image another name.

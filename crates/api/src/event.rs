@@ -39,6 +39,12 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// A line that a program in a guest said. When there are many, some are left out; the operation's
+    /// log has all.
+    Line {
+        /// The line, without control characters.
+        text: String,
+    },
     /// The operation succeeded; always last.
     Done {
         /// What it came to.

@@ -39,6 +39,8 @@
 //! | `GET /v1/images/{ref}` | | [`ImageView`] |
 //! | `PATCH /v1/images/{ref}` | [`RenameImage`] | [`ImageView`] |
 //! | `DELETE /v1/images/{ref}` | | events |
+//! | `POST /v1/image-builds` | [`BuildImage`] | events |
+//! | `DELETE /v1/image-builds/{op}` | | 202; the build ends |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
 //! | `POST /v1/bundle/verify` | | events |
@@ -53,6 +55,7 @@ mod doctor;
 mod error;
 mod event;
 mod host_dns;
+mod image_build;
 mod import;
 mod log;
 mod types;
@@ -63,6 +66,7 @@ pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use host_dns::{DnsRecipe, HostDnsState, HostDnsStatus};
+pub use image_build::{BuildImage, CopyIntoImage};
 pub use import::{ContainerConfig, ImageImport, ImportImage};
 pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};
 pub use types::*;

@@ -7,7 +7,7 @@ use banger_core::ledger::Audit;
 use banger_core::net::{GuestIp, MacAddr, Protocol};
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::{Readiness, VmState};
-use banger_core::vm::{OverlayMethod, VmmKind};
+use banger_core::vm::{OverlayMethod, Purpose, VmmKind};
 use banger_core::vm_name::{ImageName, VmName};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,6 +45,10 @@ pub struct Vm {
     /// How its root disk is layered: `reflink`, `dm-snapshot` or `copy`.
     #[schema(value_type = String)]
     pub overlay_method: OverlayMethod,
+    /// What it is there for: `work`, or `build` and `kept-build` for one that an image is made of.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub purpose: Purpose,
     /// The VMM that runs it or ran it last.
     #[schema(value_type = Option<String>)]
     pub vmm: Option<VmmKind>,
@@ -323,7 +327,7 @@ pub struct ImageView {
     /// `managed`: its files are banger's; `unmanaged`: they are the user's.
     #[schema(value_type = String, example = "unmanaged")]
     pub kind: ImageKind,
-    /// `bundle`, `registered` or `imported`.
+    /// `bundle`, `registered`, `imported` or `built`.
     #[schema(value_type = String, example = "bundle")]
     pub origin: ImageOrigin,
     /// Its root file system.
@@ -347,6 +351,10 @@ pub struct ImageView {
     /// The VMs that were created from it.
     #[schema(value_type = Vec<String>)]
     pub used_by: Vec<VmName>,
+    /// Why it is no longer what the list of packages asks for that it was built with; absent when it
+    /// is, or was built without one.
+    #[serde(default)]
+    pub stale: Option<String>,
     /// Why no VM can boot from it; absent when one can.
     pub problem: Option<ErrorBody>,
     /// Where it came from, if it was imported.

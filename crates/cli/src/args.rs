@@ -5,6 +5,7 @@ mod daemon;
 mod dns;
 mod doctor;
 mod image;
+mod image_build;
 mod import;
 mod ssh_config;
 mod value;
@@ -15,6 +16,7 @@ pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use image::{ImageVerb, RegisterArgs, RenameArgs};
+pub(crate) use image_build::BuildArgs;
 pub(crate) use import::ImportArgs;
 pub(crate) use ssh_config::SshConfigArgs;
 pub(crate) use vm::{

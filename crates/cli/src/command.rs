@@ -8,6 +8,7 @@ mod dns;
 mod doctor;
 mod forward;
 mod image;
+mod image_build;
 mod lifecycle;
 mod logs;
 mod ports;
@@ -96,6 +97,7 @@ async fn images(session: &Session<'_>, verb: ImageVerb) -> Result<(), Failure> {
     match verb {
         ImageVerb::List => image::list(session).await,
         ImageVerb::Show(args) => image::show(session, &args.refs).await,
+        ImageVerb::Build(args) => image_build::run(session, &args).await,
         ImageVerb::Register(args) => image::register(session, &args).await,
         ImageVerb::Import(args) => image::import(session, &args).await,
         ImageVerb::Rename(args) => image::rename(session, &args).await,

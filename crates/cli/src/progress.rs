@@ -84,6 +84,7 @@ impl Tracker<'_> {
             }
             Event::Amount { done, total } => self.amount(*done, *total),
             Event::Note { message } => self.note(message),
+            Event::Line { text } => self.progress.say_live(text),
             Event::Done { .. } | Event::Failed { .. } => self.clear(),
             Event::Accepted { .. } => {}
         }

@@ -92,6 +92,8 @@ pub enum ImageOrigin {
     Registered,
     /// It was made of a directory, an archive or a container image.
     Imported,
+    /// A VM was booted and worked in (`image build`).
+    Built,
 }
 
 impl ImageOrigin {
@@ -101,6 +103,7 @@ impl ImageOrigin {
             Self::Bundle => "bundle",
             Self::Registered => "registered",
             Self::Imported => "imported",
+            Self::Built => "built",
         }
     }
 }

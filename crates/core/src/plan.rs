@@ -60,8 +60,10 @@ pub fn plan_start(vm: &Vm, layout: &Layout, facts: StartFacts) -> Vec<Resource> 
         Resource::RuntimeDir { vm: id(), path: paths.runtime.clone() },
     ];
     plan.extend(root_files(vm, &paths, &facts));
-    let size = vm.spec.work_disk.bytes();
-    plan.push(Resource::Ext4 { vm: id(), path: paths.work_disk, size });
+    if vm.purpose.has_work_disk() {
+        let size = vm.spec.work_disk.bytes();
+        plan.push(Resource::Ext4 { vm: id(), path: paths.work_disk, size });
+    }
     if vm.overlay == OverlayMethod::DmSnapshot {
         let tail = tail_size(vm.spec.overlay.bytes(), facts.rootfs_size);
         plan.push(Resource::DmSnapshot {
@@ -200,7 +202,7 @@ mod tests {
     use crate::net::MacAddr;
     use crate::spec::VmSpec;
     use crate::state::VmState;
-    use crate::vm::{Identity, UnixMillis};
+    use crate::vm::{Identity, Purpose, UnixMillis};
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
@@ -217,6 +219,7 @@ mod tests {
                 machine_id: "0".repeat(32),
                 host_key: HostKey { private: String::new(), public: String::new() },
             },
+            purpose: Purpose::Work,
             overlay,
             state: VmState::Created,
             vmm: None,
@@ -239,7 +242,11 @@ mod tests {
 
     /// With the default root disk of 8 GiB.
     fn start_over(overlay: OverlayMethod, rootfs_size: Bytes) -> Vec<Resource> {
-        let facts = StartFacts {
+        plan_start(&vm(overlay), &layout(), facts(rootfs_size))
+    }
+
+    fn facts(rootfs_size: Bytes) -> StartFacts {
+        StartFacts {
             bridge: IfName::try_from("banger0".to_owned()).unwrap(),
             rootfs: "/b/rootfs.ext4".into(),
             rootfs_size,
@@ -247,8 +254,7 @@ mod tests {
             config_archive: Payload(vec![1]),
             vmm_program: "/usr/bin/vmm".into(),
             vmm_args: Vec::new(),
-        };
-        plan_start(&vm(overlay), &layout(), facts)
+        }
     }
 
     fn roles(plan: &[Resource]) -> Vec<Role> {
@@ -281,6 +287,16 @@ mod tests {
             roles(&start(OverlayMethod::Copy)),
             [VmDir, RuntimeDir, RootClone, WorkDisk, Initrd, Tap, Vmm]
         );
+    }
+
+    #[test]
+    fn a_vm_that_becomes_an_image_has_no_work_disk() {
+        for purpose in [Purpose::Build, Purpose::KeptBuild] {
+            let vm = Vm { purpose, ..vm(OverlayMethod::Copy) };
+            let plan = plan_start(&vm, &layout(), facts(Bytes(1 << 30)));
+            assert!(is_in_start_order(&plan));
+            assert!(!roles(&plan).contains(&Role::WorkDisk));
+        }
     }
 
     /// The sizes of the store and of the tail, and whether the device has the tail.

@@ -24,6 +24,9 @@ pub struct Vm {
     pub spec: VmSpec,
     /// What it is known by, for life.
     pub identity: Identity,
+    /// What it is there for, for life.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// How its root disk is layered over the image, for life.
     pub overlay: OverlayMethod,
     /// Where it is in its life.
@@ -45,6 +48,40 @@ pub struct Vm {
     /// The operation that changed it; a record from before that was kept has none.
     #[serde(default)]
     pub changed_by: Option<OpId>,
+}
+
+/// What a VM is there for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Its user's work.
+    #[default]
+    Work,
+    /// An image is made of its root disk. It goes with the operation that makes it.
+    Build,
+    /// As `Build`, but when the operation fails it stays, for its user to look into.
+    KeptBuild,
+}
+
+impl Purpose {
+    /// Whether it has a work disk. What an image is made of has all that is in it on its root disk.
+    pub const fn has_work_disk(self) -> bool {
+        matches!(self, Self::Work)
+    }
+
+    /// Whether it ends with the operation that made it, and so with the daemon.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Build)
+    }
+
+    /// The word in output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Build => "build",
+            Self::KeptBuild => "kept-build",
+        }
+    }
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

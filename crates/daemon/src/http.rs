@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod extract;
 mod guard;
+mod image_builds;
 mod images;
 mod imports;
 mod logs;
@@ -32,7 +33,8 @@ use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The largest body that is read. The largest request, a `CreateVm`, has some hundred bytes.
+/// The largest body that is read. The largest request, a `BuildImage` with many packages, has some
+/// thousand bytes.
 const BODY_LIMIT: usize = 64 << 10;
 
 /// Every route, without what stands around them.
@@ -62,6 +64,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(images::list, images::register))
         .routes(routes!(imports::import))
         .routes(routes!(images::show, images::rename, images::delete))
+        .routes(routes!(image_builds::build))
+        .routes(routes!(image_builds::cancel))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))
         .routes(routes!(bundle::verify))

@@ -28,7 +28,7 @@ use banger_core::names::Layout;
 use banger_core::vm::OverlayMethod;
 use banger_dns::{Authority, Forwarder, Upstreams};
 use banger_engine::sim::sim_ports;
-use banger_engine::{Engine, Images, Ports, RealImporter, Settings, TcpReach};
+use banger_engine::{Engine, Images, Ports, RealImporter, RealWorkbench, Settings, TcpReach};
 use banger_host::resolved::Resolved;
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
 use banger_image::bundle::PIN_FILE;
@@ -204,6 +204,7 @@ impl World {
             drivers: programs.drivers(kind, &kvm),
             reach: Arc::new(TcpReach),
             importer: Arc::new(RealImporter),
+            workbench: Arc::new(RealWorkbench),
         };
         let survey = Arc::new(HostSurvey {
             vms_dir: layout.vms_dir(),

@@ -32,6 +32,7 @@ pub fn vm(view: VmView) -> Vm {
         mac: vm.identity.mac,
         spec: vm.spec,
         overlay_method: vm.overlay,
+        purpose: vm.purpose,
         vmm: vm.vmm,
         pid,
         last_error: vm.last_error,
@@ -124,7 +125,7 @@ pub fn stats(usage: Usage) -> VmStats {
 
 /// An image.
 pub fn image(view: banger_engine::ImageView) -> ImageView {
-    let banger_engine::ImageView { record, image, problem, users, provenance } = view;
+    let banger_engine::ImageView { record, image, problem, users, stale, provenance } = view;
     let boot = image.map(|image| (image.kernel, image.initrd, image.boot_args));
     let (kernel, initrd, boot_args) = match boot {
         Some((kernel, initrd, boot_args)) => (Some(kernel), initrd, boot_args),
@@ -143,6 +144,7 @@ pub fn image(view: banger_engine::ImageView) -> ImageView {
         digest: record.digest,
         created_at: time(record.created_at),
         used_by: users,
+        stale,
         problem: problem.as_ref().map(problem::describe),
         import: provenance.map(image_import),
     }

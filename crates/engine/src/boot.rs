@@ -224,16 +224,17 @@ impl VmTask {
 
     fn machine(&self, image: &Image) -> Machine {
         let layout = &self.shared.settings.layout;
+        let mut disks = vec![Disk { id: "root", path: root_disk(&self.vm, layout) }];
+        if self.vm.purpose.has_work_disk() {
+            disks.push(Disk { id: "work", path: self.paths.work_disk.clone() });
+        }
         Machine {
             vcpu: self.vm.spec.vcpu,
             memory: self.vm.spec.memory,
             kernel: image.kernel.clone(),
             initrd: self.paths.initrd.clone(),
             boot_args: image.boot_args.clone(),
-            disks: vec![
-                Disk { id: "root", path: root_disk(&self.vm, layout) },
-                Disk { id: "work", path: self.paths.work_disk.clone() },
-            ],
+            disks,
             nic: Nic { tap: layout.tap(&self.vm.id), mac: self.vm.identity.mac },
             api_socket: self.paths.api_socket.clone(),
         }
@@ -256,7 +257,7 @@ impl VmTask {
             authorized_keys: vec![self.shared.keys.public().to_owned()],
             host_key: identity.host_key.clone(),
             root_device: "/dev/vda".to_owned(),
-            work_disk: Some(WorkDisk {
+            work_disk: self.vm.purpose.has_work_disk().then(|| WorkDisk {
                 device: "/dev/vdb".to_owned(),
                 mount_point: "/root".to_owned(),
             }),

@@ -14,7 +14,7 @@ use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
 use banger_core::net::{GuestIp, MacAddr};
 use banger_core::state::VmState;
-use banger_core::vm::{Identity, Vm};
+use banger_core::vm::{Identity, OverlayMethod, Purpose, Vm};
 use banger_core::vm_name::VmName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const TRIES: usize = 64;
 
 /// Makes the VM and, if it says so, boots it.
 pub(crate) async fn create(shared: Arc<Shared>, new: NewVm, report: Reporter) -> Answer {
-    let handle = match register(&shared, &report.id, &new) {
+    let handle = match register(&shared, &report.id, &new, Purpose::Work) {
         Ok(handle) => handle,
         Err(error) => return Ok((report, Err(error))),
     };
@@ -53,7 +53,7 @@ fn leaves_nothing(error: &EngineError) -> bool {
 }
 
 /// Removes the VM whose creation failed; its raw output is kept apart.
-async fn discard(
+pub(crate) async fn discard(
     shared: &Shared,
     handle: &VmHandle,
     mut error: EngineError,
@@ -76,7 +76,12 @@ async fn discard(
 }
 
 /// Gives the VM its identity, its record and its task.
-fn register(shared: &Arc<Shared>, op: &OpId, new: &NewVm) -> Result<VmHandle, EngineError> {
+pub(crate) fn register(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    new: &NewVm,
+    purpose: Purpose,
+) -> Result<VmHandle, EngineError> {
     let spec = new.spec.over_defaults(&shared.settings.defaults)?;
     let image = match &new.image {
         Some(name) => shared.catalog.called(name)?,
@@ -102,7 +107,8 @@ fn register(shared: &Arc<Shared>, op: &OpId, new: &NewVm) -> Result<VmHandle, En
             machine_id: format!("{:016x}{:016x}", entropy()?, entropy()?),
             host_key: host_key(name.as_str())?,
         },
-        overlay: shared.settings.overlay,
+        purpose,
+        overlay: overlay(shared.settings.overlay, purpose),
         state: VmState::Created,
         vmm: None,
         last_error: None,
@@ -125,6 +131,14 @@ fn register(shared: &Arc<Shared>, op: &OpId, new: &NewVm) -> Result<VmHandle, En
     drop(vms);
     shared.publish_host_keys();
     Ok(handle)
+}
+
+/// What an image is made of has to be one file.
+fn overlay(usual: OverlayMethod, purpose: Purpose) -> OverlayMethod {
+    match (purpose, usual) {
+        (Purpose::Work, _) | (_, OverlayMethod::Reflink) => usual,
+        (Purpose::Build | Purpose::KeptBuild, _) => OverlayMethod::Copy,
+    }
 }
 
 fn choose_name(wanted: Option<&VmName>, taken: &[Vm]) -> Result<VmName, EngineError> {

@@ -1,5 +1,6 @@
 //! The engine as the daemon sees it.
 
+use crate::build::{self, BuildImage};
 use crate::bundle::FetchFrom;
 use crate::error::EngineError;
 use crate::executor::blocking;
@@ -22,6 +23,7 @@ use crate::{bundle, create, guest_init, images, import};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
+use banger_core::id::OpId;
 use banger_core::image::{Image, ImageOrigin};
 use banger_core::ledger::Audit;
 use banger_core::resource::{Observed, Resource, ResourceKey};
@@ -255,6 +257,17 @@ impl Engine {
     pub fn import_image(&self, request: ImportImage) -> Operation {
         let shared = Arc::clone(&self.shared);
         self.operate("image import", move |report| import::import(shared, request, report))
+    }
+
+    /// Builds an image by booting one and working in it.
+    pub fn build_image(&self, request: BuildImage) -> Operation {
+        let shared = Arc::clone(&self.shared);
+        self.operate("image build", move |report| build::build(shared, request, report))
+    }
+
+    /// Tells an image build to end. It is over when its operation ends.
+    pub fn cancel(&self, operation: &OpId) -> Result<(), EngineError> {
+        self.shared.builds.cancel(operation)
     }
 
     /// Gives an image another name.

@@ -1,7 +1,9 @@
 //! Why an operation failed.
 
+mod build;
 mod image;
 
+pub use build::ImageBuildError;
 pub use image::ImageError;
 
 use crate::forward::NotBound;
@@ -80,6 +82,9 @@ pub enum EngineError {
     /// About an image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image cannot be built.
+    #[error(transparent)]
+    ImageBuild(#[from] ImageBuildError),
     /// The bundle cannot be used.
     #[error("cannot use the runtime bundle")]
     Bundle(#[from] BundleError),
@@ -284,7 +289,8 @@ impl EngineError {
         match self {
             Self::Vmm { log_path, .. }
             | Self::GuestFailed { log_path, .. }
-            | Self::NotReady { log_path, .. } => Some(log_path),
+            | Self::NotReady { log_path, .. }
+            | Self::ImageBuild(ImageBuildError::Failed { log_path, .. }) => Some(log_path),
             Self::Setup { source, .. } | Self::Network { source } | Self::Host(source) => {
                 source.log_path()
             }
@@ -322,6 +328,7 @@ impl Explain for EngineError {
             Self::Reference(RefError::Ambiguous { .. }) => ErrorCode::AmbiguousReference,
             Self::NameTaken { .. } => ErrorCode::NameTaken,
             Self::Image(source) => source.code(),
+            Self::ImageBuild(source) => source.code(),
             Self::Spec(_) | Self::Signal(_) | Self::Simulated { .. } => ErrorCode::InvalidRequest,
             Self::WrongState { .. } | Self::HalfDeleted { .. } => ErrorCode::WrongState,
             Self::Interrupted { .. } | Self::Gone | Self::ShuttingDown => ErrorCode::Interrupted,
@@ -365,14 +372,9 @@ impl Explain for EngineError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Reference(RefError::Unknown { nearest, .. }) => match nearest.first() {
-                Some(name) => vec![format!("did you mean `{name}`?")],
-                None => vec!["`banger vm list` shows all VMs".to_owned()],
-            },
-            Self::Reference(RefError::Ambiguous { .. }) => {
-                vec!["give more of the name, or the whole id".to_owned()]
-            }
+            Self::Reference(source) => reference_hints(source),
             Self::Image(source) => source.hints(),
+            Self::ImageBuild(source) => source.hints(),
             Self::Spec(SpecError::Shrink { .. }) => {
                 vec!["disks only grow: give a larger size, or make a new VM".to_owned()]
             }
@@ -445,6 +447,16 @@ impl Explain for EngineError {
             _ => Vec::new(),
         }
     }
+}
+
+fn reference_hints(error: &RefError) -> Vec<String> {
+    vec![match error {
+        RefError::Unknown { nearest, .. } => match nearest.first() {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "`banger vm list` shows all VMs".to_owned(),
+        },
+        RefError::Ambiguous { .. } => "give more of the name, or the whole id".to_owned(),
+    }]
 }
 
 fn wrong_state_hints(name: &VmName, state: VmState) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! Files are looked at when they are needed. One that is missing never keeps the daemon from starting.
 
+use crate::build::staleness;
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
 use crate::operation::{Finished, Reporter};
@@ -158,7 +159,8 @@ pub(crate) fn view(shared: &Shared, record: ImageRecord) -> ImageView {
     let image = record.image(shared.catalog.default().as_ref());
     let users = users(&shared.vms(), &record.id);
     let provenance = import::provenance(&record);
-    ImageView { record, image, problem, users, provenance }
+    let stale = staleness(&record);
+    ImageView { record, image, problem, users, stale, provenance }
 }
 
 /// The VMs that were created from an image, in order of their names.

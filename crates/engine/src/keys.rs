@@ -78,6 +78,12 @@ impl Keys {
         self.dir.join("id_ed25519")
     }
 
+    /// The private key itself.
+    pub(crate) fn private(&self) -> Result<String, EngineError> {
+        let path = self.private_path();
+        fs::read_to_string(&path).map_err(file("read", &path))
+    }
+
     /// The known-hosts file.
     pub(crate) fn known_hosts_path(&self) -> PathBuf {
         self.dir.join("known_hosts")

@@ -10,6 +10,7 @@
 //! `store` alone.
 
 mod boot;
+mod build;
 mod bundle;
 mod catalog;
 mod console;
@@ -46,9 +47,10 @@ mod view;
 mod vmm_log;
 mod why;
 
+pub use build::{BuildCopy, BuildImage, RealWorkbench, Workbench};
 pub use bundle::FetchFrom;
 pub use engine::{Engine, NewVm, StartOptions};
-pub use error::{EngineError, ImageError, LeftBehind, OperationError};
+pub use error::{EngineError, ImageBuildError, ImageError, LeftBehind, OperationError};
 pub use forward::{ForwardState, ForwardView, NotBound};
 pub use import::{ImportImage, Importer, RealImporter};
 pub use measure::Measures;

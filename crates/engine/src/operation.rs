@@ -91,6 +91,8 @@ pub enum Progress {
     },
     /// Something worth knowing that is no failure.
     Note(String),
+    /// A line that a guest's program said.
+    Line(String),
     /// The operation succeeded.
     Done(Box<Outcome>),
     /// The operation failed.
@@ -129,7 +131,8 @@ impl Operation {
                 Progress::Begin(_)
                 | Progress::End(..)
                 | Progress::Amount { .. }
-                | Progress::Note(_) => {}
+                | Progress::Note(_)
+                | Progress::Line(_) => {}
             }
         }
         Err(Box::new(OperationError::broken_off(self.id)))
@@ -198,6 +201,26 @@ impl Reporter {
         self.send(Progress::Note(note));
     }
 
+    /// A reporter for a part of the operation that another task does.
+    pub(crate) fn fork(&self) -> Self {
+        let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
+        let (id, sender, measures) = (self.id.clone(), self.sender.clone(), self.measures.clone());
+        Self { id, measures, sender, timings, notes, left, stage: None }
+    }
+
+    /// Takes what such a part has come to.
+    pub(crate) fn absorb(&mut self, part: Self) {
+        self.timings.extend(part.timings);
+        self.notes.extend(part.notes);
+        self.left.extend(part.left);
+        self.stage = part.stage;
+    }
+
+    /// What passes on the lines of a guest's programs.
+    pub(crate) fn lines(&self) -> LineSender {
+        LineSender(self.sender.clone())
+    }
+
     /// The phase that is under way, in words: where an operation ends early, the one that failed.
     pub(crate) fn stage(&self) -> Option<String> {
         self.stage.as_ref().map(Phase::to_string)
@@ -233,6 +256,18 @@ impl Reporter {
     /// What can end the operation when this reporter is gone.
     pub(crate) fn closer(&self) -> Closer {
         Closer { id: self.id.clone(), sender: self.sender.clone() }
+    }
+}
+
+/// Passes on lines. Nobody has to be listening.
+#[derive(Debug)]
+pub(crate) struct LineSender(mpsc::UnboundedSender<Progress>);
+
+impl LineSender {
+    pub(crate) fn send(&self, line: &str) {
+        if let Err(unheard) = self.0.send(Progress::Line(line.to_owned())) {
+            tracing::trace!(?unheard, "nobody listens");
+        }
     }
 }
 

@@ -55,16 +55,20 @@ async fn wait_for(
             });
         }
     };
-    let by_itself = view.last_end == Some(LastEnd::ByItself);
+    Err(ended_by_itself(&view).unwrap_or_else(|| interrupted(view)))
+}
+
+/// Why a VM runs no longer, if nobody asked for it.
+pub(crate) fn ended_by_itself(view: &VmView) -> Option<EngineError> {
+    if view.last_end != Some(LastEnd::ByItself) {
+        return None;
+    }
     let in_order = || "the guest shut itself down".to_owned();
-    Err(match by_itself.then(|| view.vm.last_error.clone().unwrap_or_else(in_order)) {
-        Some(reason) => EngineError::GuestFailed {
-            name: view.vm.name,
-            reason,
-            tail: last_lines(&view.paths.console_log, TAIL_LINES),
-            log_path: view.paths.console_log,
-        },
-        None => interrupted(view),
+    Some(EngineError::GuestFailed {
+        name: view.vm.name.clone(),
+        reason: view.vm.last_error.clone().unwrap_or_else(in_order),
+        tail: last_lines(&view.paths.console_log, TAIL_LINES),
+        log_path: view.paths.console_log.clone(),
     })
 }
 

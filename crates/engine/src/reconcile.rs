@@ -86,7 +86,8 @@ async fn settle(
     present: &BTreeSet<ResourceKey>,
 ) -> Result<Option<Settled>, EngineError> {
     let recorded = shared.store.recorded(&vm.id)?;
-    if vm.deleting {
+    // What made a temporary VM has ended with the daemon that it was in.
+    if vm.deleting || vm.purpose.is_temporary() {
         return finish_delete(shared, op, vm, recorded).await;
     }
     let stopping = vm.state == VmState::Stopping;

@@ -1,5 +1,6 @@
 //! What the engine is told at its start.
 
+use crate::build::Workbench;
 use crate::import::Importer;
 use crate::reach::Reach;
 use banger_core::names::Layout;
@@ -55,6 +56,8 @@ pub struct Ports {
     pub reach: Arc<dyn Reach>,
     /// What makes root file systems of other things.
     pub importer: Arc<dyn Importer>,
+    /// The means of image builds.
+    pub workbench: Arc<dyn Workbench>,
 }
 
 impl Ports {

@@ -1,5 +1,6 @@
 //! What all operations of an engine share.
 
+use crate::build::Builds;
 use crate::catalog::Catalog;
 use crate::error::EngineError;
 use crate::executor::Executor;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) keys: Keys,
     pub(crate) measures: Measures,
+    /// The image builds that are under way.
+    pub(crate) builds: Builds,
     /// The archives that come after an image's initrd: banger's init.
     pub(crate) init_archive: Vec<PathBuf>,
     /// Operations and VM tasks: each is joined at shutdown.
@@ -78,6 +81,7 @@ impl Shared {
             forwards,
             keys,
             measures,
+            builds: Builds::default(),
             init_archive,
             tasks,
             closing,

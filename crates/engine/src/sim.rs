@@ -1,5 +1,7 @@
 //! The engine's ports over the simulator.
 
+mod workbench;
+
 use crate::import::Importer;
 use crate::reach::Reach;
 use crate::settings::Ports;
@@ -15,6 +17,7 @@ use banger_vmm::{Capabilities, Driver, Launch, Machine, MachineStatus, VmmError}
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use workbench::SimWorkbench;
 
 /// Ports whose host, VMM and guests are simulated.
 pub fn sim_ports(host: Arc<SimHost>) -> Ports {
@@ -22,6 +25,7 @@ pub fn sim_ports(host: Arc<SimHost>) -> Ports {
         drivers: vec![Arc::new(SimDriver { host: Arc::clone(&host) })],
         reach: Arc::new(SimReach),
         importer: Arc::new(SimImporter),
+        workbench: Arc::new(SimWorkbench { host: Arc::clone(&host) }),
         processes: Arc::clone(&host) as _,
         host,
     }

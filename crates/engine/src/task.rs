@@ -185,7 +185,10 @@ impl VmTask {
             };
             tokio::select! {
                 biased;
-                () = closing.cancelled() => return,
+                () = closing.cancelled() => {
+                    self.end_with_daemon().boxed().await;
+                    return;
+                }
                 // Boxed, so that a task that waits does not hold the room for its busiest moment.
                 sign = sign => self.take_sign(sign).boxed().await,
                 command = commands.recv() => {
@@ -195,6 +198,17 @@ impl VmTask {
                     }
                 }
             }
+        }
+    }
+
+    /// A VM that a daemon takes up again is left alone; a temporary one would be nobody's.
+    async fn end_with_daemon(&mut self) {
+        if !self.vm.purpose.is_temporary() {
+            return;
+        }
+        let mut report = Reporter::new(new_op(), self.shared.measures.clone()).0;
+        if let Err(error) = self.delete(&mut report).await {
+            tracing::error!(op_id = %report.id, vm_id = %self.vm.id, error = fault(&error), "a temporary VM is left");
         }
     }
 

@@ -46,6 +46,8 @@ pub struct ImageView {
     pub users: Vec<VmName>,
     /// Where it came from, if it was imported.
     pub provenance: Option<ImportRecord>,
+    /// Why it is no longer what its list of packages asks for, if it is not.
+    pub stale: Option<String>,
 }
 
 /// How a VM came to its end.

@@ -121,7 +121,7 @@ pub(crate) fn bound_both(vmm: &VmmProcess) -> Result<Change, HostError> {
 }
 
 /// Cuts the middle out of a log if it is too long. One that is not there is not.
-fn bound(path: &Path) -> Result<Change, HostError> {
+pub fn bound(path: &Path) -> Result<Change, HostError> {
     match cut(path) {
         Ok(change) => Ok(change),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Change::Unchanged),

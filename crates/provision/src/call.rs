@@ -1,5 +1,6 @@
 //! A program to be run in a guest.
 
+use crate::error::UploadError;
 use crate::quote::quote;
 use crate::upload::Feed;
 use std::fmt;
@@ -79,6 +80,21 @@ impl Call {
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Reads to its end what the program would read; returns how many bytes that is. For a guest that
+    /// is only simulated.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub async fn drain(self) -> Result<u64, UploadError> {
+        let Input::Feed(Feed { mut pieces }) = self.input else { return Ok(0) };
+        let mut length = 0;
+        while let Some(piece) = pieces.recv().await {
+            length += piece?.len() as u64;
+        }
+        Ok(length)
     }
 
     pub(crate) fn feed(mut self, feed: Feed) -> Self {

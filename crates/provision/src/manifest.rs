@@ -42,11 +42,12 @@ pub struct Manifest {
 pub struct Base {
     /// Its name.
     pub image: String,
-    /// Its id, where it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    /// Its id.
+    pub id: String,
     /// Its root file system.
-    pub rootfs: FileRecord,
+    pub rootfs: PathBuf,
+    /// The digest of that, as `image show` has it.
+    pub digest: String,
 }
 
 /// A file by its content.

@@ -18,8 +18,8 @@ pub fn render_spdx(manifest: &Manifest, id: &str) -> String {
         "copyrightText": "NOASSERTION",
         "primaryPackagePurpose": "OPERATING-SYSTEM",
         "comment": format!(
-            "built from the image {} (root file system with SHA-256 {})",
-            manifest.base.image, manifest.base.rootfs.sha256
+            "built from the image {}, whose root file system has the digest {}",
+            manifest.base.image, manifest.base.digest
         ),
     })];
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", image)];
@@ -133,7 +133,12 @@ mod tests {
             image: "dev".to_owned(),
             built_at: "2026-01-02T03:04:05Z".to_owned(),
             builder: "banger-0.1.0".to_owned(),
-            base: Base { image: "default".to_owned(), id: None, rootfs: file("/b/rootfs.ext4") },
+            base: Base {
+                image: "default".to_owned(),
+                id: "0f5k2m9q".to_owned(),
+                rootfs: "/b/rootfs.ext4".into(),
+                digest: "sparse-sha256:2".to_owned(),
+            },
             distribution: Distribution { id: "debian".to_owned(), version: "12".to_owned() },
             kernel: file("/b/vmlinux"),
             request: Request {

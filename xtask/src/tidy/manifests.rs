@@ -14,7 +14,10 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("banger-provision", &["banger-core"]),
     ("banger-vmm", &["banger-core"]),
     ("banger-image", &["banger-core", "banger-host"]),
-    ("banger-engine", &["banger-core", "banger-host", "banger-image", "banger-vmm"]),
+    (
+        "banger-engine",
+        &["banger-core", "banger-host", "banger-image", "banger-provision", "banger-vmm"],
+    ),
     (
         "banger-daemon",
         &[
@@ -24,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "banger-engine",
             "banger-host",
             "banger-image",
+            "banger-provision",
             "banger-vmm",
         ],
     ),

@@ -92,7 +92,8 @@ impl EventStream {
                 | Event::Begin { .. }
                 | Event::End { .. }
                 | Event::Amount { .. }
-                | Event::Note { .. } => {}
+                | Event::Note { .. }
+                | Event::Line { .. } => {}
             }
         }
         Err(ClientError::BrokenOff { op_id: self.op_id, source: None })

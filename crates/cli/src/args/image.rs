@@ -1,7 +1,7 @@
 //! The verbs of `banger image`.
 
 use super::import::{IMPORT_EXAMPLES, ImportArgs};
-use super::value;
+use super::{BuildArgs, value};
 use banger_api::RegisterImage;
 use banger_core::vm_name::ImageName;
 use clap::{Args, Subcommand};
@@ -20,6 +20,9 @@ pub(crate) enum ImageVerb {
     List,
     /// Show everything about images
     Show(ImageRefsArgs),
+    /// Build an image by booting one and working in it
+    #[command(after_help = super::image_build::EXAMPLES)]
+    Build(BuildArgs),
     /// Make an image of files that stay where they are
     #[command(after_help = REGISTER_EXAMPLES)]
     Register(RegisterArgs),

@@ -48,6 +48,9 @@ pub(crate) fn show(image: &ImageView) -> String {
         ("usable", usable(image).to_owned()),
     ];
     lines.extend(image.import.iter().flat_map(import));
+    if let Some(stale) = &image.stale {
+        lines.push(("stale", stale.clone()));
+    }
     if let Some(problem) = &image.problem {
         lines.push(("problem", problem.message.clone()));
         lines.extend(problem.causes.iter().map(|cause| ("caused by", cause.clone())));

@@ -5,6 +5,7 @@ use super::table::{pairs, table};
 use super::time::{age, elapsed};
 use banger_api::{ForwardState, Timing, Vm, VmForward};
 use banger_core::state::Readiness;
+use banger_core::vm::Purpose;
 use jiff::Timestamp;
 
 /// The table of `vm list`.
@@ -14,7 +15,7 @@ pub(crate) fn list(vms: &[Vm], now: Timestamp) -> String {
         .map(|vm| {
             [
                 vm.name.to_string(),
-                vm.state.to_string(),
+                state(vm),
                 vm.readiness.to_string(),
                 vm.ip.to_string(),
                 vm.spec.vcpu.to_string(),
@@ -34,7 +35,7 @@ pub(crate) fn show(vm: &Vm) -> String {
     pairs(&[
         ("name", vm.name.to_string()),
         ("id", vm.id.to_string()),
-        ("state", format!("{}, readiness {}", vm.state, vm.readiness)),
+        ("state", format!("{}, readiness {}", state(vm), vm.readiness)),
         ("last error", or_dash(vm.last_error.as_deref().map(one_line))),
         ("image", vm.image.to_string()),
         ("vcpu", vm.spec.vcpu.to_string()),
@@ -59,6 +60,14 @@ pub(crate) fn show(vm: &Vm) -> String {
 fn changed(vm: &Vm) -> String {
     let by = vm.changed_by.as_ref().map(|op| format!(", by operation {op}"));
     format!("{}{}", vm.changed_at, by.unwrap_or_default())
+}
+
+/// The state, with what the VM is there for where that is not its user's work: `running (build)`.
+fn state(vm: &Vm) -> String {
+    match vm.purpose {
+        Purpose::Work => vm.state.to_string(),
+        other => format!("{} ({})", vm.state, other.as_str()),
+    }
 }
 
 /// The forwards in one line: `8080:80/tcp open, 53:53/udp failed`.

@@ -13,6 +13,7 @@ mod fake;
 mod forward;
 mod host_socket;
 mod host_ssh_config;
+mod image_build;
 mod images;
 mod lifecycle;
 mod ports;

@@ -151,6 +151,7 @@ const MANUAL: [(ErrorCode, &str, &str); ErrorCode::ALL.len()] = [
     (
         ErrorCode::GuestFailed,
         "The guest said that its boot failed, or its kernel panicked, and the VM is stopped; \
+         or a step of an image build failed in its guest; \
          or a guest that runs did not answer what it was asked over ssh, as `banger vm ports` \
          does.",
         "`banger vm logs --why` shows how far the boot came and the lines that tell why, also \

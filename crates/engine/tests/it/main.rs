@@ -1,6 +1,7 @@
 //! The engine over the simulator.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod build;
 mod crash;
 mod faults;
 mod forward;

@@ -38,6 +38,22 @@ fn layout(dir: &Path) -> Layout {
 /// The store's files.
 const RECORDS: [&str; 3] = ["state.db", "state.db-wal", "state.db-shm"];
 
+/// Where managed images are.
+pub(crate) const IMAGES: &str = "images";
+
+/// Copies a tree of two levels, if it is there.
+fn copy_tree(from: &Path, to: &Path) {
+    for dir in std::fs::read_dir(from).into_iter().flatten() {
+        let dir = dir.unwrap();
+        let target = to.join(dir.file_name());
+        std::fs::create_dir_all(&target).unwrap();
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), target.join(file.file_name())).unwrap();
+        }
+    }
+}
+
 /// A host that keeps a copy of the records at the moment of a crash.
 fn open_host(dir: &Path) -> Arc<SimHost> {
     let options = SimOptions::new(dir.join("s/sim-host.journal"));
@@ -48,6 +64,7 @@ fn open_host(dir: &Path) -> Arc<SimHost> {
         for file in RECORDS.iter().filter(|file| state.join(file).exists()) {
             std::fs::copy(state.join(file), kept.join(file)).unwrap();
         }
+        copy_tree(&state.join(IMAGES), &kept.join(IMAGES));
     });
     Arc::new(host)
 }
@@ -132,6 +149,8 @@ impl World {
                     Err(_) => drop(std::fs::remove_file(state.join(file))),
                 }
             }
+            drop(std::fs::remove_dir_all(state.join(IMAGES)));
+            copy_tree(&kept.join(IMAGES), &state.join(IMAGES));
         }
         let host = open_host(dir.path());
         let ports = sim_ports(Arc::clone(&host));
@@ -189,6 +208,21 @@ impl World {
             }
         };
         tokio::time::timeout(LONG, wait).await.expect("the VM never came to be as described")
+    }
+
+    /// The names in a directory of the state's; none if it is not there.
+    pub(crate) fn files(&self, dir: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path().join("s").join(dir));
+        let names = entries.into_iter().flatten();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A path that a test can write to.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The objects on the host.

@@ -20,12 +20,21 @@ pub enum Verb {
     Shutdown,
     /// `Processes::signal`, of the role `vmm`.
     Signal,
+    /// [`SimHost::work`](super::SimHost::work), which has no role.
+    Work,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 6] =
-        [Self::Ensure, Self::Remove, Self::Inventory, Self::Boot, Self::Shutdown, Self::Signal];
+    pub const ALL: [Self; 7] = [
+        Self::Ensure,
+        Self::Remove,
+        Self::Inventory,
+        Self::Boot,
+        Self::Shutdown,
+        Self::Signal,
+        Self::Work,
+    ];
 
     /// The verb's word.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Verb {
             Self::Boot => "boot",
             Self::Shutdown => "shutdown",
             Self::Signal => "signal",
+            Self::Work => "work",
         }
     }
 

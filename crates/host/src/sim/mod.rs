@@ -100,6 +100,20 @@ impl SimHost {
         self.call_vmm(Verb::Shutdown, api_socket, |state| state.shut_down(api_socket))
     }
 
+    /// Does a piece of work in a guest, or on the disk that it left, of which the simulator knows
+    /// nothing but that it can fail.
+    ///
+    /// # Errors
+    ///
+    /// If a fault says so, or the work itself.
+    pub fn work<T>(
+        &self,
+        what: &str,
+        act: impl FnOnce() -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        self.shared.call(Verb::Work, None, || what.to_owned(), |_| act())
+    }
+
     /// Whether a VMM runs and was told to boot its guest.
     pub fn is_booted(&self, api_socket: &Path) -> bool {
         let state = self.shared.lock();

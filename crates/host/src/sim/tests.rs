@@ -142,6 +142,7 @@ fn vm(number: u64, overlay: OverlayMethod) -> Vm {
             machine_id: "0".repeat(32),
             host_key: HostKey { private: String::new(), public: String::new() },
         },
+        purpose: Default::default(),
         overlay,
         state: VmState::Created,
         deleting: false,

@@ -1,0 +1,418 @@
+//! Building an image by booting one and working in it.
+//!
+//! ```text
+//!   request ─► Plan ─► temporary VM ─► Workshop in it ─► shut down ─► e2fsck ─► Draft ─► record
+//!                          │ its root disk is a file of its own ────────────────► the image's
+//! ```
+//!
+//! The VM is an ordinary one with a purpose: lifecycle, ledger, reconcile and logs are those of any
+//! other. Whatever ends the build, the VM and the draft go, and the log stays; a daemon that is
+//! killed leaves both to the next one. From the moment on that the disk is taken nothing ends it.
+
+mod bench;
+mod finish;
+mod log;
+mod plan;
+mod running;
+mod stale;
+
+pub use bench::{RealWorkbench, Workbench};
+pub use plan::{BuildCopy, BuildImage};
+pub(crate) use running::Builds;
+pub(crate) use stale::staleness;
+
+use crate::console::last_lines;
+use crate::create::{discard, register};
+use crate::draft::Draft;
+use crate::engine::{Answer, Gone, NewVm, StartOptions};
+use crate::error::{EngineError, ImageBuildError};
+use crate::executor::blocking;
+use crate::images::{self, Need};
+use crate::operation::{Finished, Phase, Reporter};
+use crate::ready::{ended_by_itself, wait_ready};
+use crate::shared::Shared;
+use crate::task::{VmHandle, Work};
+use banger_core::error::fault;
+use banger_core::id::OpId;
+use banger_core::image::{Image, ImageRecord};
+use banger_core::spec::SpecChange;
+use banger_core::state::{Readiness, VmState};
+use banger_core::vm::Purpose;
+use banger_core::vm_name::VmName;
+use banger_provision::{
+    Distribution, Guest, Installed, Login, PackageManager, ProvisionError, SessionError, Workshop,
+};
+use finish::finish;
+use log::{BuildLog, Lines};
+use plan::{Plan, prepare};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a guest may take to answer by ssh, then the first session, and its end. Emulated guests
+/// on a busy machine take a minute and a half for the first.
+const BOOT: Duration = Duration::from_secs(300);
+const ENTER: Duration = Duration::from_secs(60);
+const SHUTDOWN: Duration = Duration::from_secs(180);
+/// How long after a session has broken off the guest's own end may be seen.
+const AFTERMATH: Duration = Duration::from_secs(5);
+/// How many of the console's last lines go into an error.
+const TAIL_LINES: usize = 10;
+
+/// Builds an image.
+pub(crate) async fn build(
+    shared: Arc<Shared>,
+    request: BuildImage,
+    mut report: Reporter,
+) -> Answer {
+    let result = try_build(&shared, request, &mut report).await;
+    Ok((report, result))
+}
+
+async fn try_build(
+    shared: &Arc<Shared>,
+    request: BuildImage,
+    report: &mut Reporter,
+) -> Result<Finished, EngineError> {
+    let cancel = shared.builds.enter(&report.id);
+    let draft = Draft::begin(shared, &report.id, &request.name)?;
+    let plan = blocking(move || prepare(request)).await?;
+    let (base, image) = base(shared, &plan).await?;
+    let log = BuildLog::create(shared.settings.layout.state_dir(), &report.id)?;
+    let handle = temporary_vm(shared, &report.id, &plan, &base)?;
+    report.note(format!("what the guest says goes to `{}`", log.path().display()));
+    let job = Job { shared: Arc::clone(shared), plan, base, image, handle, log };
+    let made = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(ImageBuildError::Cancelled.into()),
+        () = shared.closing.cancelled() => Err(EngineError::ShuttingDown),
+        made = job.make(report) => made,
+    };
+    let content = match made {
+        Ok(content) => content,
+        Err(error) => {
+            let keeps = job.keeps_vm(&error);
+            return Err(job.give_up(error, keeps, report).await);
+        }
+    };
+    if let Err(error) = finish(&job, draft, content, report).await {
+        // Its disk may be gone.
+        return Err(job.give_up(error, Kept::Removed, report).await);
+    }
+    job.remove_vm(report).await;
+    Ok(Finished { vm: None, changed: true })
+}
+
+/// What becomes of the VM of a build that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Kept,
+    Removed,
+}
+
+/// The image to begin with, with its files checked.
+async fn base(shared: &Arc<Shared>, plan: &Plan) -> Result<(ImageRecord, Image), EngineError> {
+    let (shared, from) = (Arc::clone(shared), plan.request.from.clone());
+    let (base, image, size) = blocking(move || {
+        let base = match &from {
+            Some(name) => shared.catalog.called(name)?,
+            None => images::sync_default(&shared)?,
+        };
+        let image = images::check(&shared, &base, Need::All)?;
+        let size = images::measure(&shared, &image.rootfs);
+        Ok::<_, EngineError>((base, image, size))
+    })
+    .await?;
+    let (Some(least), Some(given)) = (size, plan.request.size) else { return Ok((base, image)) };
+    if given.bytes() < least {
+        return Err(ImageBuildError::TooSmall { given, least, base: base.name }.into());
+    }
+    Ok((base, image))
+}
+
+/// A VM whose root disk is as large as the image is to be.
+fn temporary_vm(
+    shared: &Arc<Shared>,
+    op: &OpId,
+    plan: &Plan,
+    base: &ImageRecord,
+) -> Result<VmHandle, EngineError> {
+    let size = plan.request.size.or_else(|| base.size.and_then(finish::whole_mebibytes));
+    let spec = SpecChange {
+        overlay: size,
+        nat: Some(plan.request.spec.nat.unwrap_or(true)),
+        work_disk: None,
+        ..plan.request.spec.clone()
+    };
+    let purpose = if plan.request.keep_on_failure { Purpose::KeptBuild } else { Purpose::Build };
+    let taken: Vec<VmName> = shared.vms().values().map(|handle| handle.view().vm.name).collect();
+    let mut numbered = (1..).map(|number| vm_name(plan.request.name.as_str(), number));
+    let name = numbered.find(|name| !taken.contains(name));
+    let image = Some(base.name.clone());
+    register(shared, op, &NewVm { name, image, spec, start: None }, purpose)
+}
+
+/// `build-dev`, `build-dev-2`, and so on.
+fn vm_name(image: &str, number: u32) -> VmName {
+    let mut name = format!("build-{}", &image[..image.len().min(48)]);
+    if number > 1 {
+        name = format!("{}-{number}", name.trim_end_matches('-'));
+    }
+    let name = name.trim_end_matches('-');
+    name.parse().expect("a word, the beginning of a name and a number are a name")
+}
+
+/// What was found in a guest that is now an image.
+#[derive(Debug)]
+struct Content {
+    distribution: Distribution,
+    manager: Option<PackageManager>,
+    packages: Vec<Installed>,
+    base_digest: String,
+}
+
+/// One build.
+#[derive(Debug)]
+struct Job {
+    shared: Arc<Shared>,
+    plan: Plan,
+    base: ImageRecord,
+    image: Image,
+    handle: VmHandle,
+    log: BuildLog,
+}
+
+impl Job {
+    /// Everything up to a root disk that nobody writes to any more.
+    async fn make(&self, report: &mut Reporter) -> Result<Content, EngineError> {
+        let base_digest = self.base_digest(report).await?;
+        self.ask(Work::Start, report).await?;
+        let options = StartOptions { wait: Readiness::Ssh, timeout: BOOT };
+        let ready = wait_ready(&self.handle, options, true, report).await;
+        ready.map_err(|error| self.explain_silence(error))?;
+        let worked = tokio::select! {
+            biased;
+            worked = self.work(base_digest, report) => worked,
+            error = self.vm_ended() => Err(error),
+        };
+        let content = match worked {
+            Err(error) if is_broken_off(&error) => return Err(self.why_broken_off(error).await),
+            other => other?,
+        };
+        self.ask(Work::Stop { timeout: SHUTDOWN }, report).await?;
+        self.check_disk(report).await?;
+        Ok(content)
+    }
+
+    /// The work in the guest.
+    async fn work(
+        &self,
+        base_digest: String,
+        report: &mut Reporter,
+    ) -> Result<Content, EngineError> {
+        let phase = report.begin(Phase::Build("enter the guest".to_owned()));
+        let guest = self.enter().await?;
+        report.end(phase);
+        let mut lines = Lines::new(&self.log, report.lines());
+        let mut sink = |line: &str| lines.take(line);
+        let mut workshop = Workshop::new(guest.as_ref(), &mut sink);
+        let mut steps = Steps { workshop: &mut workshop, report };
+        let content = steps.all(&self.plan, base_digest).await?;
+        Ok(content)
+    }
+
+    async fn enter(&self) -> Result<Arc<dyn Guest>, EngineError> {
+        let vm = self.handle.view().vm;
+        let address = SocketAddr::from((vm.identity.ip.address(), crate::reach::SSH_PORT));
+        let key = self.shared.keys.private()?;
+        let login = Login::root(address, key, vm.identity.host_key.public);
+        let entered = self.shared.ports.workbench.enter(&login, ENTER).await;
+        let action = "enter the guest".to_owned();
+        Ok(entered.map_err(|source| ProvisionError::Session { action, source })?)
+    }
+
+    async fn base_digest(&self, report: &mut Reporter) -> Result<String, EngineError> {
+        if let Some(digest) = &self.base.digest {
+            return Ok(digest.clone());
+        }
+        let phase = report.begin(Phase::Digest);
+        let (bench, path) = (Arc::clone(&self.shared.ports.workbench), self.image.rootfs.clone());
+        let cancel = CancelOnDrop::default();
+        let flag = cancel.flag();
+        let digest = blocking(move || bench.digest(&path, &flag)).await;
+        report.end(phase);
+        let path = self.image.rootfs.clone();
+        digest.map_err(|source| EngineError::File { action: "read", path, source })
+    }
+
+    async fn check_disk(&self, report: &mut Reporter) -> Result<(), EngineError> {
+        let phase = report.begin(Phase::Build("check the file system".to_owned()));
+        let disk = self.handle.view().paths.root_clone;
+        let bench = Arc::clone(&self.shared.ports.workbench);
+        let cancel = CancelOnDrop::default();
+        let flag = cancel.flag();
+        blocking(move || bench.check(&disk, &flag)).await.map_err(ImageBuildError::Filesystem)?;
+        report.end(phase);
+        Ok(())
+    }
+
+    /// Has the VM's task do something; what it reports is this build's.
+    async fn ask(&self, work: Work, report: &mut Reporter) -> Result<(), EngineError> {
+        match self.handle.ask(work, report.fork()).await {
+            Ok((forked, result)) => {
+                report.absorb(forked);
+                result.map(drop)
+            }
+            Err(Gone) => Err(EngineError::Gone),
+        }
+    }
+
+    /// Completes when the VM no longer runs, which nobody here has asked for.
+    async fn vm_ended(&self) -> EngineError {
+        let mut watch = self.handle.watch();
+        let over = watch.wait_for(|view| view.vm.state != VmState::Running).await;
+        let view = over.map_or_else(|_| self.handle.view(), |view| view.clone());
+        ended_by_itself(&view)
+            .unwrap_or_else(|| ImageBuildError::Ended { name: view.vm.name }.into())
+    }
+
+    /// Why a session broke off: the guest's end, where that is seen, says more than the session's.
+    async fn why_broken_off(&self, error: EngineError) -> EngineError {
+        tokio::time::timeout(AFTERMATH, self.vm_ended()).await.unwrap_or(error)
+    }
+
+    /// A VM that only takes long is not left alone here, so the error has to say more.
+    fn explain_silence(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::NotReady { seconds, reached, log_path, .. } => {
+                let tail = last_lines(&log_path, TAIL_LINES);
+                ImageBuildError::NoSsh { seconds, reached, tail }.into()
+            }
+            other => other,
+        }
+    }
+
+    /// The image is there: what is left of its VM only takes room.
+    async fn remove_vm(&self, report: &mut Reporter) {
+        if let Err(error) = self.ask(Work::Delete, report).await {
+            tracing::error!(error = fault(&error), "the build's VM is left");
+            let name = self.handle.view().vm.name;
+            report.note(format!("`{name}` is left: `banger vm delete {name}` removes it"));
+        }
+    }
+
+    /// Whoever ended the build wants nothing of it; after a failure it is as was asked for.
+    fn keeps_vm(&self, error: &EngineError) -> Kept {
+        use ImageBuildError::{Cancelled, Ended};
+        let is_wanted = matches!(error, EngineError::ImageBuild(Cancelled | Ended { .. }));
+        match self.plan.request.keep_on_failure && !is_wanted {
+            true => Kept::Kept,
+            false => Kept::Removed,
+        }
+    }
+
+    /// Removes the VM, or keeps it; the error says where the log is.
+    async fn give_up(self, error: EngineError, kept: Kept, report: &mut Reporter) -> EngineError {
+        let view = self.handle.view();
+        self.log.append_end(&error, &last_lines(&view.paths.console_log, TAIL_LINES));
+        let (source, kept) = match kept {
+            Kept::Kept => (error, Some(view.vm.name)),
+            Kept::Removed => (discard(&self.shared, &self.handle, error, report).await, None),
+        };
+        ImageBuildError::Failed {
+            name: self.plan.request.name,
+            source: Box::new(source),
+            kept,
+            log_path: self.log.path().to_owned(),
+        }
+        .into()
+    }
+}
+
+fn is_broken_off(error: &EngineError) -> bool {
+    use ProvisionError::Session;
+    let EngineError::ImageBuild(ImageBuildError::Provision(Session { source, .. })) = error else {
+        return false;
+    };
+    matches!(source, SessionError::Broken { .. } | SessionError::Connect { .. })
+}
+
+/// Tells work in another thread to end when whoever waits for it no longer does.
+#[derive(Debug, Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl CancelOnDrop {
+    fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The steps in a guest, each a phase of the operation.
+struct Steps<'a, 'w> {
+    workshop: &'a mut Workshop<'w>,
+    report: &'a mut Reporter,
+}
+
+impl Steps<'_, '_> {
+    async fn all(&mut self, plan: &Plan, base_digest: String) -> Result<Content, EngineError> {
+        let distribution = self.workshop.distribution().await?;
+        let manager = self.workshop.manager().await?;
+        // First, since it may tell the package manager where packages come from.
+        for BuildCopy { from, to } in &plan.request.copies {
+            let phase = self.begin(&format!("copy `{}`", from.display()));
+            self.workshop.copy(from, to).await?;
+            self.report.end(phase);
+        }
+        if !plan.list.is_empty() {
+            let manager = manager.ok_or(ProvisionError::NoManager)?;
+            let phase = self.begin("install the packages");
+            self.workshop.install(manager, &plan.list).await?;
+            self.report.end(phase);
+        }
+        if let Some(modules) = &plan.modules {
+            let phase = self.begin("install the modules");
+            self.workshop.modules(modules).await?;
+            self.report.end(phase);
+        }
+        for (index, script) in plan.request.scripts.iter().enumerate() {
+            let phase = self.begin(&format!("run `{}`", script.display()));
+            self.workshop.script(script, index + 1).await?;
+            self.report.end(phase);
+        }
+        let phase = self.begin("list what is installed");
+        let packages = match manager {
+            Some(manager) => self.workshop.installed(manager).await?,
+            None => Vec::new(),
+        };
+        self.report.end(phase);
+        let phase = self.begin("clean the guest");
+        self.workshop.clean(manager).await?;
+        self.workshop.sync().await?;
+        self.report.end(phase);
+        Ok(Content { distribution, manager, packages, base_digest })
+    }
+
+    fn begin(&mut self, step: &str) -> crate::operation::Running {
+        self.report.begin(Phase::Build(step.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_images_build_has_a_name_for_its_vm() {
+        assert_eq!(vm_name("dev", 1).as_str(), "build-dev");
+        assert_eq!(vm_name("dev", 2).as_str(), "build-dev-2");
+        let long = format!("{}-{}", "a".repeat(47), "b".repeat(15));
+        assert_eq!(vm_name(&long, 12).as_str(), format!("build-{}-12", "a".repeat(47)));
+    }
+}

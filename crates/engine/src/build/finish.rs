@@ -1,0 +1,179 @@
+//! From a root disk that nobody writes to any more to an image with its record. Nothing ends this
+//! on the way but a failure.
+
+use super::{Content, Job, Workbench};
+use crate::draft::Draft;
+use crate::error::EngineError;
+use crate::executor::blocking;
+use crate::operation::{Phase, Reporter};
+use crate::shared::now;
+use banger_core::id::ImageId;
+use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::unit::{Bytes, MiB};
+use banger_provision::{
+    Base, CopyRecord, FileRecord, Manifest, ModulesRecord, Request, render_spdx,
+};
+use jiff::Timestamp;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What the files of a managed image are called.
+const ROOTFS: &str = "rootfs.ext4";
+const KERNEL: &str = "vmlinux";
+const INITRD: &str = "initrd";
+
+/// A size that holds this many bytes.
+pub(super) fn whole_mebibytes(size: Bytes) -> Option<MiB> {
+    let count = size.0.div_ceil(1 << 20);
+    u32::try_from(count).ok().and_then(|count| MiB::try_from(count).ok())
+}
+
+/// Takes the disk, writes the documents, and publishes the image.
+pub(super) async fn finish(
+    job: &Job,
+    draft: Draft,
+    content: Content,
+    report: &mut Reporter,
+) -> Result<(), EngineError> {
+    let phase = report.begin(Phase::Build("publish the image".to_owned()));
+    draft.create(report).await?;
+    let filling = Filling {
+        bench: Arc::clone(&job.shared.ports.workbench),
+        disk: job.handle.view().paths.root_clone,
+        boot: boot(job),
+        manifest: manifest(job, content),
+        record: record(job, &draft),
+        workdir: draft.workdir().to_owned(),
+        home: draft.home().to_owned(),
+    };
+    match blocking(move || filling.fill()).await {
+        Ok(record) => draft.publish(record, report).await?,
+        Err(error) => {
+            draft.discard(report).await;
+            return Err(error);
+        }
+    }
+    report.end(phase);
+    Ok(())
+}
+
+/// What the image boots with, as it is before it is copied.
+fn boot(job: &Job) -> BootFiles {
+    let (request, base) = (&job.plan.request, &job.image);
+    match &request.kernel {
+        Some(kernel) => BootFiles { kernel: kernel.clone(), initrd: request.initrd.clone() },
+        None => BootFiles { kernel: base.kernel.clone(), initrd: base.initrd.clone() },
+    }
+}
+
+/// The part that blocks: what a draft is filled with.
+struct Filling {
+    bench: Arc<dyn Workbench>,
+    disk: PathBuf,
+    boot: BootFiles,
+    manifest: Manifest,
+    record: ImageRecord,
+    workdir: PathBuf,
+    home: PathBuf,
+}
+
+impl Filling {
+    /// Returns the record of what the draft is then. The disk comes last, since a kept VM needs it.
+    fn fill(self) -> Result<ImageRecord, EngineError> {
+        let BootFiles { kernel, initrd } = &self.boot;
+        let boot = BootFiles {
+            kernel: self.copy(kernel, KERNEL)?,
+            initrd: initrd.as_ref().map(|initrd| self.copy(initrd, INITRD)).transpose()?,
+        };
+        let sha256 = self.bench.sha256(kernel).map_err(failed("read", kernel))?;
+        let kernel = FileRecord { path: boot.kernel.clone(), sha256 };
+        let manifest = Manifest { kernel, ..self.manifest };
+        let rootfs = self.workdir.join(ROOTFS);
+        self.bench.take(&self.disk, &rootfs).map_err(failed("move", &self.disk))?;
+        let size = fs::metadata(&rootfs).map_err(failed("inspect", &rootfs))?.len();
+        let digest = self.bench.digest(&rootfs, &AtomicBool::new(false));
+        let digest = digest.map_err(failed("read", &rootfs))?;
+        let documents = [
+            (Manifest::path_of(&rootfs), manifest.render()),
+            (Manifest::sbom_path_of(&rootfs), render_spdx(&manifest, &unique(&self.record.id))),
+        ];
+        for (path, text) in documents {
+            fs::write(&path, &text).map_err(failed("write", &path))?;
+        }
+        let (boot, size, digest) = (Some(boot), Some(Bytes(size)), Some(digest));
+        Ok(ImageRecord { boot, size, digest, ..self.record })
+    }
+
+    /// Copies a file; returns where it is once the image is whole. What is not copied stays.
+    fn copy(&self, from: &Path, name: &str) -> Result<PathBuf, EngineError> {
+        let target = self.workdir.join(name);
+        let at = self.bench.copy(from, &target).map_err(failed("copy", from))?;
+        Ok(if at == target { self.home.join(name) } else { at })
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::File { action, path, source }
+}
+
+/// What makes a document's namespace unique.
+fn unique(id: &ImageId) -> String {
+    format!("{id}:{}", Timestamp::now().as_millisecond())
+}
+
+fn record(job: &Job, draft: &Draft) -> ImageRecord {
+    ImageRecord {
+        id: draft.id().clone(),
+        name: job.plan.request.name.clone(),
+        kind: ImageKind::Managed,
+        origin: ImageOrigin::Built,
+        boot: None,
+        rootfs: draft.home().join(ROOTFS),
+        boot_args: job.image.boot_args.clone(),
+        size: None,
+        digest: None,
+        created_at: now(),
+    }
+}
+
+/// The document, but for what is only known of the kernel later.
+fn manifest(job: &Job, content: Content) -> Manifest {
+    let (request, list) = (&job.plan.request, &job.plan.list);
+    let copies = request.copies.iter();
+    Manifest {
+        version: Manifest::VERSION,
+        image: request.name.to_string(),
+        // The SBOM takes no fractions of a second.
+        built_at: Timestamp::from_second(Timestamp::now().as_second())
+            .map_or_else(|_| String::new(), |now| now.to_string()),
+        builder: format!("banger-{}", env!("CARGO_PKG_VERSION")),
+        base: Base {
+            image: job.base.name.to_string(),
+            id: job.base.id.to_string(),
+            rootfs: job.image.rootfs.clone(),
+            digest: content.base_digest,
+        },
+        distribution: content.distribution,
+        kernel: FileRecord { path: PathBuf::new(), sha256: String::new() },
+        request: Request {
+            file: request.package_file.clone(),
+            file_sha256: job.plan.file_sha256.clone(),
+            packages: list.normalised(),
+            sha256: list.sha256(),
+        },
+        package_manager: content.manager,
+        packages: content.packages,
+        scripts: job.plan.scripts.clone(),
+        copies: copies
+            .map(|copy| CopyRecord { from: copy.from.clone(), to: copy.to.clone() })
+            .collect(),
+        modules: job.plan.modules.as_ref().map(|tree| ModulesRecord {
+            path: tree.path.clone(),
+            releases: tree.releases.iter().map(|(release, _)| release.clone()).collect(),
+        }),
+    }
+}

@@ -1,0 +1,102 @@
+//! What is to be built, looked at before anything is made.
+
+use crate::error::{EngineError, ImageBuildError, ImageError};
+use banger_core::spec::SpecChange;
+use banger_core::unit::MiB;
+use banger_core::vm_name::ImageName;
+use banger_image::artifact::check_kernel;
+use banger_provision::{FileRecord, ModulesTree, PackageList, PackageName, digest};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// An image to be built. All paths are absolute and the daemon's host's.
+#[derive(Debug, Clone)]
+pub struct BuildImage {
+    /// Its name.
+    pub name: ImageName,
+    /// The image to begin with; the default one when absent.
+    pub from: Option<ImageName>,
+    /// A file with a list of packages.
+    pub package_file: Option<PathBuf>,
+    /// More packages.
+    pub packages: Vec<PackageName>,
+    /// What its root file system measures; as much as that of the image to begin with when absent.
+    pub size: Option<MiB>,
+    /// A tree of kernel modules to be installed.
+    pub modules: Option<PathBuf>,
+    /// Its kernel; that of the image to begin with when absent.
+    pub kernel: Option<PathBuf>,
+    /// The archive of that kernel's modules; absent where it needs none.
+    pub initrd: Option<PathBuf>,
+    /// Scripts to be run, in order.
+    pub scripts: Vec<PathBuf>,
+    /// What is to be copied into it.
+    pub copies: Vec<BuildCopy>,
+    /// What the VM is given that it is built in: processors, memory, NAT.
+    pub spec: SpecChange,
+    /// Whether that VM stays when something fails.
+    pub keep_on_failure: bool,
+}
+
+/// Something to be copied into an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildCopy {
+    /// A file or a directory.
+    pub from: PathBuf,
+    /// Its place in the image; with a `/` at its end, the directory that a file goes into.
+    pub to: String,
+}
+
+/// A request whose files have been looked at.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) request: BuildImage,
+    /// All packages that are asked for.
+    pub(super) list: PackageList,
+    /// The digest of those that the file asks for.
+    pub(super) file_sha256: Option<String>,
+    pub(super) modules: Option<ModulesTree>,
+    pub(super) scripts: Vec<FileRecord>,
+}
+
+/// Looks at everything that the request names. Blocks.
+pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
+    let copied = request.copies.iter().map(|copy| &copy.from);
+    let optional = [&request.package_file, &request.modules, &request.kernel, &request.initrd];
+    let all = optional.into_iter().flatten().chain(&request.scripts).chain(copied);
+    for path in all {
+        if !path.is_absolute() {
+            return Err(ImageError::RelativePath { path: path.clone() }.into());
+        }
+        fs::metadata(path).map_err(unread(path))?;
+    }
+    if request.initrd.is_some() && request.kernel.is_none() {
+        return Err(ImageError::InitrdAlone.into());
+    }
+    if let Some(kernel) = &request.kernel {
+        let name = request.name.clone();
+        check_kernel(kernel).map_err(|source| ImageError::Artifact { name, source })?;
+    }
+    let mut list = PackageList::default();
+    let mut file_sha256 = None;
+    if let Some(path) = &request.package_file {
+        let text = fs::read_to_string(path).map_err(unread(path))?;
+        list = PackageList::parse(&text)
+            .map_err(|source| ImageBuildError::List { path: path.clone(), source })?;
+        file_sha256 = Some(list.sha256());
+    }
+    request.packages.iter().cloned().for_each(|name| list.add(name));
+    let modules = request.modules.as_deref().map(ModulesTree::open).transpose();
+    let modules = modules.map_err(|source| ImageBuildError::Provision(source.into()))?;
+    let scripts = request.scripts.iter().map(|path| {
+        let sha256 = digest(path).map_err(unread(path))?;
+        Ok(FileRecord { path: path.clone(), sha256 })
+    });
+    let scripts = scripts.collect::<Result<_, EngineError>>()?;
+    Ok(Plan { list, file_sha256, modules, scripts, request })
+}
+
+fn unread(path: &Path) -> impl Fn(std::io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::File { action: "read", path: path.clone(), source }
+}

@@ -1,0 +1,127 @@
+//! Why an image cannot be built.
+
+use super::{EngineError, said};
+use banger_core::error::{ErrorCode, Explain};
+use banger_core::id::OpId;
+use banger_core::state::Readiness;
+use banger_core::unit::{Bytes, MiB};
+use banger_core::vm_name::{ImageName, VmName};
+use banger_image::fsck::FsckError;
+use banger_provision::{ListError, ProvisionError};
+use std::path::PathBuf;
+
+/// What is refused or fails when an image is built.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageBuildError {
+    /// A build that had begun failed. Nothing of it is left but its log, and the VM if it was to be
+    /// kept.
+    #[error("could not build the image `{name}`")]
+    Failed {
+        /// The image.
+        name: ImageName,
+        /// What failed.
+        #[source]
+        source: Box<EngineError>,
+        /// The VM, if it was kept.
+        kept: Option<VmName>,
+        /// What the guest said.
+        log_path: PathBuf,
+    },
+    /// The work in the guest failed.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// The guest left no sound file system.
+    #[error(transparent)]
+    Filesystem(#[from] FsckError),
+    /// The guest did not come so far that it could be entered.
+    #[error("the guest did not answer by ssh within {seconds} s; it reached `{reached}`")]
+    NoSsh {
+        /// The limit.
+        seconds: u64,
+        /// How far it came.
+        reached: Readiness,
+        /// The console's last lines.
+        tail: Vec<String>,
+    },
+    /// A list of packages cannot be read.
+    #[error("could not read the list of packages in `{}`", .path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ListError,
+    },
+    /// The image would not hold what it begins with.
+    #[error("{given} cannot hold the root file system of `{base}`, which has {least}")]
+    TooSmall {
+        /// What was asked for.
+        given: MiB,
+        /// What it takes.
+        least: Bytes,
+        /// The image to begin with.
+        base: ImageName,
+    },
+    /// It was told to end.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// Another request ended the VM that it was built in.
+    #[error("another request ended `{name}`, in which it was built")]
+    Ended {
+        /// The VM.
+        name: VmName,
+    },
+    /// There is no such build.
+    #[error("no operation `{op}` is under way that can be cancelled")]
+    NotRunning {
+        /// What was to be cancelled.
+        op: OpId,
+    },
+}
+
+impl From<ProvisionError> for EngineError {
+    fn from(error: ProvisionError) -> Self {
+        ImageBuildError::from(error).into()
+    }
+}
+
+impl Explain for ImageBuildError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Failed { source, .. } => source.code(),
+            Self::Provision(source) => source.code(),
+            Self::Filesystem(source) => source.code(),
+            Self::NoSsh { .. } => ErrorCode::Timeout,
+            Self::List { .. } | Self::TooSmall { .. } | Self::NotRunning { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Cancelled | Self::Ended { .. } => ErrorCode::Interrupted,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Failed { source, kept, .. } => {
+                let mut hints = source.hints();
+                if let Some(vm) = kept {
+                    hints.push(format!(
+                        "`banger vm ssh {vm}` enters the guest; `banger vm delete {vm}` removes it"
+                    ));
+                }
+                hints
+            }
+            Self::Provision(source) => {
+                let mut hints = source.hints();
+                hints.extend(said("the guest", source.tail()));
+                hints
+            }
+            Self::Filesystem(source) => source.hints(),
+            Self::NoSsh { tail, .. } => said("the console", tail).into_iter().collect(),
+            Self::List { .. } => {
+                vec!["write one name to a line; `#` begins a comment".to_owned()]
+            }
+            Self::TooSmall { .. } => vec!["give a larger `--size`, or none".to_owned()],
+            Self::Cancelled | Self::Ended { .. } | Self::NotRunning { .. } => Vec::new(),
+        }
+    }
+}

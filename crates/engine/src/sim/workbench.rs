@@ -1,0 +1,113 @@
+//! Simulated means of a build: a guest whose programs all succeed, with a small Debian in it.
+
+use crate::build::Workbench;
+use async_trait::async_trait;
+use banger_host::{HostError, SimHost};
+use banger_image::fsck::FsckError;
+use banger_provision::{Call, Ended, Exit, Guest, LineSink, Login, SessionError};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What every guest has.
+const PACKAGES: [&str; 2] = ["base-files", "dpkg"];
+const OS_RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\n";
+/// What every program prints, on its standard error.
+const SAID: &str = "simulated";
+
+#[derive(Debug)]
+pub(super) struct SimWorkbench {
+    pub(super) host: Arc<SimHost>,
+}
+
+impl SimWorkbench {
+    fn work<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let failed = |source| HostError::Io { action: "simulate", object: what.to_owned(), source };
+        self.host.work(what, || act().map_err(failed)).map_err(io::Error::other)
+    }
+}
+
+#[async_trait]
+impl Workbench for SimWorkbench {
+    async fn enter(&self, login: &Login, _limit: Duration) -> Result<Arc<dyn Guest>, SessionError> {
+        let entered = self.work("enter", || Ok(()));
+        entered.map_err(|_injected| SessionError::Refused { address: login.address })?;
+        let packages = Mutex::new(PACKAGES.map(str::to_owned).into());
+        Ok(Arc::new(SimGuest { host: Arc::clone(&self.host), packages }))
+    }
+
+    fn check(&self, disk: &Path, _cancel: &AtomicBool) -> Result<(), FsckError> {
+        let path = disk.to_owned();
+        self.work("check", || Ok(())).map_err(|source| FsckError::Read { path, source })
+    }
+
+    /// There is no disk to be moved: what is left in its place begins as a file system does.
+    fn take(&self, _disk: &Path, target: &Path) -> io::Result<()> {
+        let mut head = vec![0; 0x1_1000];
+        head[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+        self.work("take", || fs::write(target, &head))
+    }
+
+    fn copy(&self, file: &Path, _target: &Path) -> io::Result<PathBuf> {
+        self.work("copy", || Ok(file.to_owned()))
+    }
+
+    fn digest(&self, _rootfs: &Path, _cancel: &AtomicBool) -> io::Result<String> {
+        self.work("digest", || Ok("sparse-sha256:simulated".to_owned()))
+    }
+
+    fn sha256(&self, _file: &Path) -> io::Result<String> {
+        self.work("sha256", || Ok("simulated".to_owned()))
+    }
+}
+
+#[derive(Debug)]
+struct SimGuest {
+    host: Arc<SimHost>,
+    packages: Mutex<BTreeSet<String>>,
+}
+
+impl SimGuest {
+    fn answer(&self, argv: &[String]) -> String {
+        let mut packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
+        match argv.first().map(String::as_str) {
+            Some("cat") => OS_RELEASE.to_owned(),
+            Some("dpkg-query") => {
+                packages.iter().map(|name| format!("{name}\t1.0\tall\tinstalled\n")).collect()
+            }
+            Some("apt-get") => {
+                let mut words = argv.iter().skip_while(|word| *word != "--no-install-recommends");
+                words.next();
+                packages.extend(words.cloned());
+                String::new()
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Guest for SimGuest {
+    async fn run(&self, call: Call, lines: &mut LineSink<'_>) -> Result<Ended, SessionError> {
+        let command = call.shown();
+        let argv = call.argv().to_vec();
+        call.drain().await?;
+        // Elsewhere a turn of the other tasks comes with waiting for the network.
+        tokio::task::yield_now().await;
+        lines(SAID);
+        let tail = vec![SAID.to_owned()];
+        let stdout = self.answer(&argv).into_bytes();
+        match self.host.work(&command, || Ok(())) {
+            Ok(()) => Ok(Ended { exit: Exit::Code(0), stdout, tail }),
+            Err(HostError::Injected { .. }) if !self.host.is_crashed() => {
+                Ok(Ended { exit: Exit::Code(1), stdout, tail })
+            }
+            // The daemon is dead, and waits no longer for the guest's own end.
+            Err(_) => Err(SessionError::TimedOut { command, seconds: 0 }),
+        }
+    }
+}

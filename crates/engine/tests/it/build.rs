@@ -1,0 +1,294 @@
+//! Building images on a simulated host: each step fails, each is cancelled, and the daemon is killed
+//! at each. Nothing is left then, or a whole image.
+
+use crate::world::{IMAGES, LONG, World, error, finish, new_vm};
+use banger_core::error::{ErrorCode, Explain, chain};
+use banger_core::state::VmState;
+use banger_core::vm::Purpose;
+use banger_engine::{BuildCopy, BuildImage, EngineError, ImageBuildError, Progress};
+use std::fs;
+use std::path::PathBuf;
+
+/// More calls than a build makes.
+const MOST: usize = 200;
+
+/// A build with everything that one can have.
+fn request(world: &World, name: &str) -> BuildImage {
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = world.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let modules = world.path("lib/modules/6.1.0-test");
+    fs::create_dir_all(modules.join("kernel")).unwrap();
+    fs::write(modules.join("kernel/otter.ko"), "ELF").unwrap();
+    BuildImage {
+        name: name.parse().unwrap(),
+        from: None,
+        package_file: Some(file("list", "# tools\nGit\ncurl\ngit\n")),
+        packages: vec!["make".parse().unwrap()],
+        size: Some("6G".parse().unwrap()),
+        modules: Some(modules),
+        kernel: None,
+        initrd: None,
+        scripts: vec![file("script", "#!/bin/sh\n")],
+        copies: vec![BuildCopy { from: file("motd", "hello\n"), to: "/etc/motd".to_owned() }],
+        spec: Default::default(),
+        keep_on_failure: false,
+    }
+}
+
+async fn build(world: &World, name: &str) -> Result<(), EngineError> {
+    match finish(world.engine.build_image(request(world, name))).await {
+        Ok(_) => Ok(()),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// There is no VM, and of images only those with these names; each has one object.
+async fn assert_images(world: &World, names: &[&str], context: &str) {
+    world.assert_agree(context).await;
+    assert_eq!(world.engine.list(), Vec::new(), "{context}");
+    let objects = world.objects();
+    assert_eq!(objects.len(), names.len(), "{context}: {objects:?}");
+    assert!(objects.iter().all(|object| object.ends_with("/image_dir")), "{context}: {objects:?}");
+    let found: Vec<String> =
+        world.engine.images().iter().map(|view| view.record.name.to_string()).collect();
+    let wanted: Vec<&str> = names.iter().copied().chain(["default"]).collect();
+    assert_eq!(found.len(), wanted.len(), "{context}: {found:?}");
+    assert!(wanted.iter().all(|name| found.iter().any(|found| found == name)), "{context}");
+    assert_eq!(world.files(IMAGES).len(), names.len(), "{context}: {:?}", world.files(IMAGES));
+}
+
+#[tokio::test]
+async fn a_build_ends_with_an_image_with_its_documents_from_which_vms_boot() {
+    let world = World::new().await;
+    let outcome = finish(world.engine.build_image(request(&world, "dev"))).await.unwrap();
+    let phases: Vec<String> = outcome.timings.iter().map(|(phase, _)| phase.to_string()).collect();
+    for phase in ["wait for ssh", "install the packages", "shut the guest down"] {
+        assert!(phases.contains(&phase.to_owned()), "{phases:?}");
+    }
+    assert_images(&world, &["dev"], "built").await;
+
+    let image = world.engine.image("dev").unwrap();
+    assert!(image.problem.is_none(), "{:?}", image.problem);
+    let read = |suffix: &str| -> serde_json::Value {
+        let path = format!("{}{suffix}", image.record.rootfs.display());
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let manifest = read(".packages.json");
+    assert_eq!(manifest["request"]["packages"], serde_json::json!(["curl", "git", "make"]));
+    let installed = manifest["packages"].as_array().unwrap();
+    let names: Vec<_> = installed.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["base-files", "curl", "dpkg", "git", "make"]);
+    assert_eq!(manifest["base"]["image"], "default");
+    assert_eq!(manifest["modules"]["releases"], serde_json::json!(["6.1.0-test"]));
+    assert_eq!(manifest["copies"][0]["to"], "/etc/motd");
+    assert_eq!(read(".spdx.json")["packages"].as_array().unwrap().len(), 6);
+
+    assert_eq!(image.stale, None);
+    fs::write(world.path("list"), "git\nCURL # in another order\n").unwrap();
+    assert_eq!(world.engine.image("dev").unwrap().stale, None);
+    fs::write(world.path("list"), "git\ncurl\nvim\n").unwrap();
+    let stale = world.engine.image("dev").unwrap().stale.unwrap();
+    assert!(stale.ends_with("asks for other packages than when it was built"), "{stale}");
+
+    let mut otter = new_vm("otter");
+    otter.image = Some("dev".parse().unwrap());
+    finish(world.engine.create(otter)).await.unwrap();
+    let world = world.restart().await;
+    assert_eq!(world.state("otter"), VmState::Running);
+    world.delete("otter").await.unwrap();
+    assert_images(&world, &["dev"], "restarted").await;
+    finish(world.engine.delete_image("dev").unwrap()).await.unwrap();
+    assert_images(&world, &[], "deleted").await;
+}
+
+#[tokio::test]
+async fn a_build_that_fails_at_any_step_leaves_its_log_and_nothing_else() {
+    // Verb, how many calls there are at most, and how many of those are to end the build at least. A
+    // cache that stays is no reason to, nor is a guest that cannot be asked to end and is killed.
+    for (verb, most, least) in [("ensure", 20, 8), ("work", 60, 22), ("boot", 2, 1)] {
+        let mut failures = 0;
+        for n in 1..=most {
+            let context = format!("{verb}:{n}");
+            let world = World::new().await;
+            world.faults(&context);
+            let result = build(&world, "dev").await;
+            world.faults("");
+            if result.is_ok() {
+                assert_images(&world, &["dev"], &context).await;
+                continue;
+            }
+            failures += 1;
+            let error = result.unwrap_err();
+            let EngineError::ImageBuild(ImageBuildError::Failed { log_path, kept, .. }) = &error
+            else {
+                panic!("{context}: {error:?}");
+            };
+            assert!(log_path.exists() && kept.is_none(), "{context}");
+            assert_images(&world, &[], &context).await;
+        }
+        assert!(failures >= least, "{verb}: only {failures} steps were reached");
+    }
+}
+
+/// Kills the daemon at each call of the verb, of which there are so many at least. Only towards the
+/// end of a build there is an image already.
+async fn kill_at_each(verb: &str, least: usize, ends_whole: bool) {
+    for effect in ["crash-before", "crash-after"] {
+        let (mut crashes, mut whole) = (0, 0);
+        for n in 1..MOST {
+            let context = format!("{effect}:{verb}:{n}");
+            let world = World::new().await;
+            world.faults(&context);
+            drop(build(&world, "dev").await);
+            if !world.host.is_crashed() {
+                break;
+            }
+            crashes += 1;
+            let world = world.restart().await;
+            let made = world.engine.image("dev");
+            if let Ok(image) = &made {
+                assert!(image.problem.is_none(), "{context}: {:?}", image.problem);
+                whole += 1;
+            }
+            let names: &[&str] = if made.is_ok() { &["dev"] } else { &[] };
+            assert_images(&world, names, &context).await;
+        }
+        assert!(crashes >= least, "{effect}:{verb}: only {crashes} steps were reached");
+        assert_eq!(whole > 0, ends_whole, "{effect}:{verb}: {whole} of {crashes}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_while_a_builds_vm_is_made_leaves_nothing() {
+    kill_at_each("ensure", 8, false).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_at_any_step_in_the_guest_leaves_nothing() {
+    kill_at_each("work", 30, false).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_while_a_builds_vm_goes_leaves_nothing_or_a_whole_image() {
+    kill_at_each("remove", 8, true).await;
+}
+
+#[tokio::test]
+async fn the_second_build_of_a_name_is_refused_at_once_and_one_of_another_name_is_not() {
+    let world = World::new().await;
+    let first = world.engine.build_image(request(&world, "dev"));
+    let refused = error(finish(world.engine.build_image(request(&world, "dev"))).await);
+    assert_eq!(refused.code(), ErrorCode::NameTaken, "{refused}");
+    let other = world.engine.build_image(request(&world, "other"));
+    finish(other).await.unwrap();
+    finish(first).await.unwrap();
+    assert_images(&world, &["dev", "other"], "both").await;
+}
+
+#[tokio::test]
+async fn a_build_is_cancelled_in_each_of_its_phases() {
+    let phases = ["prepare the host", "wait for ssh", "install the packages", "clean the guest"];
+    for wanted in phases {
+        let world = World::new().await;
+        let mut operation = world.engine.build_image(request(&world, "dev"));
+        let op = operation.id.clone();
+        let mut failed = None;
+        while let Some(progress) = operation.progress.recv().await {
+            match progress {
+                Progress::Begin(phase) if phase.to_string() == wanted => {
+                    world.engine.cancel(&op).unwrap();
+                }
+                Progress::Failed(error) => failed = Some(error),
+                _ => {}
+            }
+        }
+        let error = failed.unwrap_or_else(|| panic!("{wanted}: it was not cancelled")).error;
+        assert_eq!(error.code(), ErrorCode::Interrupted, "{wanted}: {}", chain(&error));
+        assert_images(&world, &[], wanted).await;
+        assert!(world.engine.cancel(&op).is_err(), "{wanted}: it is over");
+    }
+}
+
+#[tokio::test]
+async fn stopping_the_builds_vm_ends_the_build() {
+    let world = World::new().await;
+    let mut operation = world.engine.build_image(request(&world, "dev"));
+    let mut failed = None;
+    while let Some(progress) = operation.progress.recv().await {
+        match progress {
+            Progress::Begin(phase) if phase.to_string() == "install the packages" => {
+                let view = world.engine.view("build-dev").unwrap();
+                assert_eq!(view.vm.purpose, Purpose::Build);
+                finish(world.engine.stop("build-dev", LONG).unwrap()).await.unwrap();
+            }
+            Progress::Failed(error) => failed = Some(error),
+            _ => {}
+        }
+    }
+    let error = failed.expect("its guest is gone").error;
+    assert!(chain(&error).contains("another request ended `build-dev`"), "{}", chain(&error));
+    assert_images(&world, &[], "stopped").await;
+}
+
+#[tokio::test]
+async fn an_orderly_end_of_the_daemon_leaves_nothing_of_a_build() {
+    let world = World::new().await;
+    let mut operation = world.engine.build_image(request(&world, "dev"));
+    while let Some(progress) = operation.progress.recv().await {
+        if matches!(progress, Progress::Begin(phase) if phase.to_string() == "clean the guest") {
+            break;
+        }
+    }
+    world.engine.shutdown().await;
+    assert_eq!(world.objects(), Vec::<String>::new());
+    let world = world.restart().await;
+    assert_images(&world, &[], "restarted").await;
+}
+
+#[tokio::test]
+async fn a_failed_build_keeps_its_vm_when_asked_and_says_how_to_enter_it() {
+    let world = World::new().await;
+    world.faults("work:12");
+    let keeping = BuildImage { keep_on_failure: true, ..request(&world, "dev") };
+    let failed = error(finish(world.engine.build_image(keeping)).await);
+    world.faults("");
+    assert!(failed.hints().iter().any(|hint| hint.contains("banger vm ssh build-dev")));
+    assert_eq!(world.state("build-dev"), VmState::Running);
+    assert_eq!(world.files(IMAGES), Vec::<String>::new());
+    // It outlives the daemon, and can be stopped and started as any other.
+    let world = world.restart().await;
+    assert_eq!(world.state("build-dev"), VmState::Running);
+    world.stop("build-dev").await.unwrap();
+    world.start("build-dev").await.unwrap();
+    assert!(!world.objects().iter().any(|object| object.ends_with("work_disk")));
+    // The next build does not need its name.
+    build(&world, "dev").await.unwrap();
+    world.delete("build-dev").await.unwrap();
+    assert_images(&world, &["dev"], "kept").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_built_is_refused_before_anything_is_made() {
+    let world = World::new().await;
+    let refuse = async |change: &dyn Fn(&mut BuildImage), code| {
+        let mut request = request(&world, "dev");
+        change(&mut request);
+        let refused = error(finish(world.engine.build_image(request)).await);
+        assert_eq!(refused.code(), code, "{}", chain(&refused));
+        assert_images(&world, &[], &refused.to_string()).await;
+        assert_eq!(world.files("builds"), Vec::<String>::new());
+    };
+    refuse(&|r| r.name = "default".parse().unwrap(), ErrorCode::NameTaken).await;
+    refuse(&|r| r.from = Some("none".parse().unwrap()), ErrorCode::ImageNotFound).await;
+    refuse(&|r| r.size = Some("1G".parse().unwrap()), ErrorCode::InvalidRequest).await;
+    refuse(&|r| r.scripts = vec!["script".into()], ErrorCode::InvalidRequest).await;
+    refuse(&|r| r.scripts = vec!["/no/such/script".into()], ErrorCode::Host).await;
+    refuse(&|r| r.modules = Some(world.path("s")), ErrorCode::InvalidRequest).await;
+    refuse(&|r| r.kernel = r.package_file.clone(), ErrorCode::ImageUnusable).await;
+    let bad = world.path("bad");
+    fs::write(&bad, "curl\n--yes\n").unwrap();
+    refuse(&|r| r.package_file = Some(bad.clone()), ErrorCode::InvalidRequest).await;
+}
