@@ -8,6 +8,7 @@ mod stage;
 mod boot_failures;
 mod daemon;
 mod deaths;
+mod images;
 mod import;
 mod leaks;
 mod life;

@@ -1,5 +1,6 @@
 //! Bundles with something wrong in them, made of the good one's files.
 
+use super::program::tool;
 use super::site::good_bundle;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -56,6 +57,17 @@ impl Variant {
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+}
+
+/// Takes a kernel module out of the bundle's root file system.
+pub(crate) fn kernel_module(name: &str, target: &Path) {
+    let rootfs = good_bundle().join(manifest()["rootfs"].as_str().unwrap());
+    let debugfs = |request: &str| tool("debugfs", &["-R", request, rootfs.to_str().unwrap()]);
+    let releases = debugfs("ls -p /lib/modules");
+    let release = releases.split('/').find(|word| word.contains("amd64")).unwrap();
+    let module = format!("/lib/modules/{release}/kernel/drivers/net/{name}");
+    debugfs(&format!("dump {module} {}", target.display()));
+    assert!(fs::metadata(target).unwrap().len() > 0, "there is no {module}");
 }
 
 fn manifest() -> Value {

@@ -6,14 +6,16 @@ mod names;
 mod program;
 mod pty;
 mod remains;
+mod repository;
 mod site;
 mod transcript;
 mod world;
 
-pub(crate) use bundle::Variant;
+pub(crate) use bundle::{Variant, kernel_module};
 pub(crate) use names::lookup;
 pub(crate) use program::{Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
+pub(crate) use repository::Repository;
 pub(crate) use site::{QUICK, Site, pid};
 pub(crate) use transcript::Transcript;
 pub(crate) use world::{Server, World};
