@@ -117,7 +117,7 @@ pub struct Check {
     /// What to do, most useful first.
     #[serde(default)]
     pub hints: Vec<String>,
-    /// Where the value came from that led there: `vmm (default)`, `bundle_dir (/etc/b/config.toml)`.
+    /// Where the value came from that led there: `vmm (default)`, `bundle_dir (/etc/b/config.toml:3)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }

@@ -570,6 +570,19 @@ pub struct Setting {
     pub value: String,
     /// `default`, the configuration file's path, or the environment variable.
     pub source: String,
+    /// The line of the configuration file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+impl Setting {
+    /// Where the value came from: `default`, `/etc/b/config.toml:3`, `BANGER_VMM`.
+    pub fn origin(&self) -> String {
+        match self.line {
+            Some(line) => format!("{}:{line}", self.source),
+            None => self.source.clone(),
+        }
+    }
 }
 
 /// How ledger and host differ.

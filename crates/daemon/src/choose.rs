@@ -7,6 +7,7 @@ use banger_api::Choice;
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::cmd::find_program;
 use banger_host::facts;
+use banger_image::bundle::BundleSource;
 use banger_vmm::{Acceleration, Driver, Firecracker, KvmStatus, Qemu};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -150,18 +151,18 @@ fn how(kind: VmmKind, kvm: &KvmStatus) -> String {
 }
 
 /// Chooses how the root disks of new VMs are layered; `vms_dir` is where they will be, and
-/// `bundle_dir` where the image is.
+/// `bundle` has the image.
 pub fn choose_overlay(
     config: &Config,
     vms_dir: &Path,
-    bundle_dir: &Path,
+    bundle: &BundleSource,
 ) -> (OverlayMethod, Choice) {
     let (method, because) = match config.overlay {
         OverlaySetting::Only(method) => {
             (method, format!("`overlay` is set by {}", config.origin(Key::Overlay)))
         }
         OverlaySetting::Auto => match facts::choose_overlay(vms_dir) {
-            (OverlayMethod::Reflink, _) if device(vms_dir) != device(bundle_dir) => {
+            (OverlayMethod::Reflink, _) if device(vms_dir) != device(bundle.root()) => {
                 without_reflink(facts::is_root() && facts::device_mapper().is_ok())
             }
             chosen => chosen,
@@ -241,7 +242,7 @@ mod tests {
     fn a_set_overlay_is_taken_and_says_by_whom() {
         let env = |name: &str| (name == "BANGER_OVERLAY").then(|| "dm-snapshot".to_owned());
         let config = Config::read(None, env).unwrap();
-        let (method, choice) = choose_overlay(&config, Path::new("/a"), Path::new("/b"));
+        let (method, choice) = choose_overlay(&config, Path::new("/a"), &BundleSource::at("/b"));
         assert_eq!(method, OverlayMethod::DmSnapshot);
         assert!(choice.because.ends_with("`BANGER_OVERLAY`"), "{}", choice.because);
     }

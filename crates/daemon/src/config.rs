@@ -23,9 +23,11 @@ use banger_core::plan::BridgeSpec;
 use banger_core::resource::HostAccess;
 use banger_core::spec::{SpecError, VmSpec};
 use banger_dns::Lifetimes;
+use banger_engine::OwnKey;
+use banger_image::bundle::{BundleSource, NamedBy, Override, Role};
 use source::Texts;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where DNS queries are answered by default: on a port that needs no privilege and that nobody
 /// else uses.
@@ -56,6 +58,10 @@ pub struct Config {
     pub qemu_bin: Option<PathBuf>,
     /// The runtime bundle, where it is not in the state directory.
     pub bundle_dir: Option<PathBuf>,
+    /// The parts of the bundle that are elsewhere.
+    pub parts: Vec<Override>,
+    /// The key with which VMs are entered, where it is not banger's own.
+    pub ssh_key: Option<OwnKey>,
     /// Where metrics are served beside the socket.
     pub metrics_listen: Listen,
     /// What the log holds.
@@ -115,6 +121,11 @@ impl Config {
             firecracker_bin: texts.get(Key::FirecrackerBin, value::path)?,
             qemu_bin: texts.get(Key::QemuBin, value::path)?,
             bundle_dir: texts.get(Key::BundleDir, value::path)?,
+            parts: parts(texts)?,
+            ssh_key: texts.get(Key::SshKeyPath, value::path)?.map(|path| {
+                let origin = texts.origin(Key::SshKeyPath).to_string();
+                OwnKey { path, origin }
+            }),
             metrics_listen: texts
                 .get(Key::MetricsListen, value::listen_on_loopback)?
                 .unwrap_or(Listen::Off),
@@ -131,6 +142,7 @@ impl Config {
                 key: key.as_str().to_owned(),
                 value: self.render(key),
                 source: self.origin(key).name(),
+                line: self.origin(key).line(),
             })
             .collect()
     }
@@ -139,6 +151,17 @@ impl Config {
     pub fn origin(&self, key: Key) -> Origin {
         let known = self.origins.iter().find(|(other, _)| *other == key);
         known.map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Where the runtime bundle is when it is in a state directory, unless it is elsewhere.
+    pub fn bundle(&self, state_dir: &Path) -> BundleSource {
+        let overrides = self.parts.clone();
+        let Some(dir) = &self.bundle_dir else {
+            return BundleSource { overrides, ..BundleSource::at(state_dir.join("bundle")) };
+        };
+        let (key, origin) = (Key::BundleDir, self.origin(Key::BundleDir).to_string());
+        let named_by = Some(NamedBy::Setting { key: key.as_str(), origin });
+        BundleSource { dir: dir.clone(), named_by, overrides }
     }
 
     fn render(&self, key: Key) -> String {
@@ -165,10 +188,37 @@ impl Config {
             Key::FirecrackerBin => path(&self.firecracker_bin, "searched for"),
             Key::QemuBin => path(&self.qemu_bin, "searched for"),
             Key::BundleDir => path(&self.bundle_dir, "in the state directory"),
+            Key::DefaultKernel
+            | Key::DefaultInitrd
+            | Key::DefaultModulesDir
+            | Key::DefaultRootfs => {
+                let given = self.parts.iter().find(|part| part.key == key.as_str());
+                path(&given.map(|part| part.path.clone()), "the bundle's")
+            }
+            Key::SshKeyPath => {
+                path(&self.ssh_key.as_ref().map(|key| key.path.clone()), "in the state directory")
+            }
             Key::MetricsListen => self.metrics_listen.to_string(),
             Key::LogLevel => self.log_level.as_str().to_owned(),
         }
     }
+}
+
+/// The parts of the bundle that keys name.
+fn parts(texts: &Texts) -> Result<Vec<Override>, ConfigError> {
+    let keys = [
+        (Key::DefaultKernel, Role::Kernel),
+        (Key::DefaultInitrd, Role::Initrd),
+        (Key::DefaultModulesDir, Role::Modules),
+        (Key::DefaultRootfs, Role::Rootfs),
+    ];
+    let mut parts = Vec::new();
+    for (key, role) in keys {
+        let origin = texts.origin(key).to_string();
+        let path = texts.get(key, value::path)?;
+        parts.extend(path.map(|path| Override { role, path, key: key.as_str(), origin }));
+    }
+    Ok(parts)
 }
 
 /// Names the key whose value, given or not, leads to the error.
@@ -204,6 +254,15 @@ mod tests {
             env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
         Config::read(Some(&file), lookup)
+    }
+
+    #[test]
+    fn every_key_is_in_the_documentation() {
+        let documentation = include_str!("../../../docs/configuration.md");
+        let lines: Vec<&str> =
+            documentation.lines().filter(|line| line.starts_with("| `")).collect();
+        let keys: Vec<&str> = lines.iter().filter_map(|line| line.split('`').nth(1)).collect();
+        assert_eq!(keys, Key::ALL.map(Key::as_str));
     }
 
     /// The error as the daemon prints it.
@@ -247,6 +306,11 @@ mod tests {
         firecracker_bin = searched for (default)
         qemu_bin = searched for (default)
         bundle_dir = in the state directory (default)
+        default_kernel = the bundle's (default)
+        default_initrd = the bundle's (default)
+        default_modules_dir = the bundle's (default)
+        default_rootfs = the bundle's (default)
+        ssh_key_path = in the state directory (default)
         metrics_listen = off (default)
         log_level = info (default)
         ");
@@ -274,6 +338,11 @@ mod tests {
                 firecracker_bin = "/opt/fc"
                 qemu_bin = "/opt/qemu"
                 bundle_dir = "/opt/bundle"
+                default_kernel = "/opt/vmlinux"
+                default_initrd = "/opt/initrd"
+                default_modules_dir = "/opt/modules"
+                default_rootfs = "/opt/rootfs.ext4"
+                ssh_key_path = "/home/u/.ssh/id_ed25519"
                 metrics_listen = "127.0.0.1:9469"
                 log_level = "debug"
             "#,
@@ -282,6 +351,7 @@ mod tests {
         .unwrap();
         let settings = config.settings();
         assert!(settings.iter().all(|setting| setting.source == "/etc/b/config.toml"));
+        assert_eq!(settings[1].origin(), "/etc/b/config.toml:3");
         let values: Vec<&str> = settings.iter().map(|setting| setting.value.as_str()).collect();
         assert_eq!(
             values,
@@ -304,6 +374,11 @@ mod tests {
                 "/opt/fc",
                 "/opt/qemu",
                 "/opt/bundle",
+                "/opt/vmlinux",
+                "/opt/initrd",
+                "/opt/modules",
+                "/opt/rootfs.ext4",
+                "/home/u/.ssh/id_ed25519",
                 "127.0.0.1:9469",
                 "debug"
             ]
@@ -339,7 +414,7 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal("colour = \"red\"", &[]), @r"
         invalid_config: unknown key `colour` in line 1 of `/etc/b/config.toml`
-        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `guest_dns`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `metrics_listen`, `log_level`
+        hint: the known keys are `vcpu`, `memory`, `overlay_size`, `disk_size`, `nat`, `vmm`, `overlay`, `bridge`, `subnet`, `guest_host_access`, `nameservers`, `dns_listen`, `guest_dns`, `dns_ttl`, `dns_negative_ttl`, `firecracker_bin`, `qemu_bin`, `bundle_dir`, `default_kernel`, `default_initrd`, `default_modules_dir`, `default_rootfs`, `ssh_key_path`, `metrics_listen`, `log_level`
         ");
     }
 

@@ -31,7 +31,7 @@ use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, RealImporter, RealWorkbench, Settings, TcpReach};
 use banger_host::resolved::Resolved;
 use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
-use banger_image::bundle::PIN_FILE;
+use banger_image::bundle::{BundleSource, PIN_FILE};
 use banger_vmm::detect_kvm;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,10 +101,10 @@ impl Daemon {
             state_dir = %dirs.state_dir.display(),
             "the daemon starts"
         );
-        let bundle_dir = config.bundle_dir.clone().unwrap_or_else(|| dirs.state_dir.join("bundle"));
+        let bundle = config.bundle(&dirs.state_dir);
         let world = match &options.sim {
             Some(simulation) => World::simulated(&config, &layout, simulation)?,
-            None => World::real(&config, &layout, &bundle_dir)?,
+            None => World::real(&config, &layout, &bundle)?,
         };
         let about = About {
             version,
@@ -113,7 +113,7 @@ impl Daemon {
             state_dir: dirs.state_dir,
             runtime_dir: dirs.runtime_dir,
             log_file,
-            bundle_dir: bundle_dir.clone(),
+            bundle_dir: bundle.dir.clone(),
             pin_file: dirs.config_file.with_file_name(PIN_FILE),
             vmm: world.vmm.clone(),
             overlay: world.overlay.clone(),
@@ -132,7 +132,7 @@ impl Daemon {
         let (socket, listener) = Socket::bind(&about.socket)?;
         // Before the engine too: it tells the firewall where guests' queries go.
         let guests = guest_listener(&config, options);
-        let settings = world.settings(&config, layout, bundle_dir, guests.as_ref());
+        let settings = world.settings(&config, layout, bundle, guests.as_ref());
         let engine = Engine::open(settings, world.ports).await?;
         let ending = CancellationToken::new();
         let authority = Authority::new(engine.names(), config.dns_lifetimes);
@@ -173,13 +173,13 @@ struct World {
     vmm: Choice,
     overlay: Choice,
     method: OverlayMethod,
-    images: fn(PathBuf) -> Images,
+    images: fn(BundleSource) -> Images,
     guest_init: PathBuf,
     survey: Arc<dyn Survey>,
 }
 
 impl World {
-    fn real(config: &Config, layout: &Layout, bundle_dir: &Path) -> Result<Self, StartError> {
+    fn real(config: &Config, layout: &Layout, bundle: &BundleSource) -> Result<Self, StartError> {
         let beside = program_dir().map_err(StartError::Program)?;
         let guest_init = match std::env::var_os("BANGER_GUEST_INIT") {
             Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -196,7 +196,7 @@ impl World {
         let kvm = detect_kvm();
         let programs = Programs::find(config, &beside);
         let (kind, vmm) = choose::choose_vmm(config, &kvm, &programs);
-        let (method, overlay) = choose::choose_overlay(config, &layout.vms_dir(), bundle_dir);
+        let (method, overlay) = choose::choose_overlay(config, &layout.vms_dir(), bundle);
         let host = Arc::new(LinuxHost::new(layout.clone()));
         let ports = Ports {
             processes: Arc::clone(&host) as _,
@@ -208,7 +208,10 @@ impl World {
         };
         let survey = Arc::new(HostSurvey {
             vms_dir: layout.vms_dir(),
-            key: layout.state_dir().join("ssh/id_ed25519"),
+            key: match &config.ssh_key {
+                Some(own) => own.path.clone(),
+                None => layout.state_dir().join("ssh/id_ed25519"),
+            },
             vmm: kind,
             vmm_choice: vmm.clone(),
             program: programs.path(kind).to_owned(),
@@ -262,7 +265,7 @@ impl World {
         &self,
         config: &Config,
         layout: Layout,
-        bundle_dir: PathBuf,
+        bundle: BundleSource,
         guests: Option<&GuestListener>,
     ) -> Settings {
         let mut bridge = config.bridge.clone();
@@ -280,8 +283,9 @@ impl World {
             overlay: self.method,
             nameservers,
             search,
-            images: (self.images)(bundle_dir),
+            images: (self.images)(bundle),
             guest_init: self.guest_init.clone(),
+            ssh_key: config.ssh_key.clone(),
         }
     }
 }

@@ -32,17 +32,17 @@ pub enum FetchFrom {
 }
 
 /// Where the bundle is; a simulation has none for what is to be done.
-fn bundle_dir(shared: &Shared, what: &'static str) -> Result<PathBuf, EngineError> {
+fn bundle_source(shared: &Shared, what: &'static str) -> Result<BundleSource, EngineError> {
     match &shared.settings.images {
-        Images::Bundle(dir) => Ok(dir.clone()),
+        Images::Bundle(source) => Ok(source.clone()),
         Images::Simulated => Err(EngineError::Simulated { what }),
     }
 }
 
 /// Builds the bundle.
 pub(crate) async fn build(shared: Arc<Shared>, mut report: Reporter) -> Answer {
-    let dir = match bundle_dir(&shared, "build a bundle") {
-        Ok(dir) => dir,
+    let dir = match bundle_source(&shared, "build a bundle") {
+        Ok(source) => source.dir,
         Err(error) => return Ok((report, Err(error))),
     };
     let work = move |cancel: &AtomicBool, to: &Tell| run_build(&dir, cancel, to);
@@ -65,13 +65,13 @@ fn run_build(dir: &Path, cancel: &AtomicBool, to: &Tell) -> Result<(), EngineErr
 
 /// Reads all of the bundle.
 pub(crate) async fn verify(shared: Arc<Shared>, mut report: Reporter) -> Answer {
-    let dir = match bundle_dir(&shared, "verify a bundle") {
-        Ok(dir) => dir,
+    let source = match bundle_source(&shared, "verify a bundle") {
+        Ok(source) => source,
         Err(error) => return Ok((report, Err(error))),
     };
     let verified = follow(&shared, Interest::Everybody, &mut report, move |cancel, to| {
         let step = |name: &str| tell(to, Told::Step(format!("reading {name}")));
-        verify_bundle(&BundleSource::at(dir), cancel, &step).map_err(EngineError::from)
+        verify_bundle(&source, cancel, &step).map_err(EngineError::from)
     })
     .await;
     let finished = verified.map(|verified| {
@@ -85,8 +85,8 @@ pub(crate) async fn verify(shared: Arc<Shared>, mut report: Reporter) -> Answer 
 
 /// Fetches a bundle.
 pub(crate) async fn fetch(shared: Arc<Shared>, from: FetchFrom, mut report: Reporter) -> Answer {
-    let dir = match bundle_dir(&shared, "fetch a bundle") {
-        Ok(dir) => dir,
+    let dir = match bundle_source(&shared, "fetch a bundle") {
+        Ok(source) => source.dir,
         Err(error) => return Ok((report, Err(error))),
     };
     let follower = Arc::clone(&shared);

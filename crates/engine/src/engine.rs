@@ -36,7 +36,6 @@ use banger_host::Signal;
 use banger_host::facts::NetworkQuestion;
 use banger_image::bundle::BundleSource;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -77,7 +76,7 @@ impl Engine {
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self, EngineError> {
         let state_dir = settings.layout.state_dir();
         let store = Store::open(&state_dir.join("state.db"))?;
-        let keys = Keys::open(state_dir)?;
+        let keys = Keys::open(state_dir, settings.ssh_key.as_ref())?;
         let init_archive = guest_init::publish(&settings)?;
         let shared = Arc::new(Shared::new(settings, ports, store, keys, init_archive)?);
         if let Err(error) = images::sync_default(&shared) {
@@ -305,17 +304,12 @@ impl Engine {
         images::bundle_image(&self.shared)
     }
 
-    /// The runtime bundle's directory, where there is one.
-    pub fn bundle_dir(&self) -> Option<PathBuf> {
-        match &self.shared.settings.images {
-            Images::Bundle(dir) => Some(dir.clone()),
-            Images::Simulated => None,
-        }
-    }
-
     /// Where the runtime bundle is and which of its parts are elsewhere, where there is one.
     pub fn bundle_source(&self) -> Option<BundleSource> {
-        self.bundle_dir().map(BundleSource::at)
+        match &self.shared.settings.images {
+            Images::Bundle(source) => Some(source.clone()),
+            Images::Simulated => None,
+        }
     }
 
     /// Builds the runtime bundle from the distribution's packages.

@@ -250,6 +250,17 @@ pub enum EngineError {
     /// A key could not be made.
     #[error("could not make an ssh key")]
     Key(#[source] ssh_key::Error),
+    /// The user's own key cannot be used.
+    #[error("cannot enter VMs with the key `{}`, which `ssh_key_path` in {origin} names", .path.display())]
+    OwnKey {
+        /// The key's file.
+        path: PathBuf,
+        /// Where the setting has its value from.
+        origin: String,
+        /// What is wrong with it.
+        #[source]
+        source: KeyFault,
+    },
     /// The kernel gave no random bytes.
     #[error("could not get random bytes")]
     Entropy(#[source] getrandom::Error),
@@ -265,6 +276,17 @@ pub enum EngineError {
         /// What it cannot do.
         what: &'static str,
     },
+}
+
+/// What is wrong with a user's own key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFault {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is something else.
+    #[error("it is no private key in OpenSSH's format")]
+    Format(#[from] ssh_key::Error),
 }
 
 /// One thing that could not be removed.
@@ -321,6 +343,8 @@ impl EngineError {
     }
 }
 
+const OTHER_KEY: &str = "set `ssh_key_path` to a private key that `ssh-keygen` made, or remove it";
+
 impl Explain for EngineError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -358,6 +382,7 @@ impl Explain for EngineError {
                 _ => ErrorCode::Host,
             },
             Self::NoGuestInit { .. } | Self::BadGuestInit { .. } => ErrorCode::MissingDependency,
+            Self::OwnKey { .. } => ErrorCode::InvalidConfig,
             Self::NewerStore { .. } => ErrorCode::VersionMismatch,
             Self::Store { source, .. }
                 if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
@@ -443,6 +468,7 @@ impl Explain for EngineError {
                 "build it with `cargo xtask build`, or install the one that belongs to bangerd"
                     .to_owned(),
             ],
+            Self::OwnKey { .. } => vec![OTHER_KEY.to_owned()],
             Self::NewerStore { .. } => vec!["install that version of banger again".to_owned()],
             _ => Vec::new(),
         }

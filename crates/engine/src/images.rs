@@ -19,7 +19,7 @@ use banger_core::unit::Bytes;
 use banger_core::vm::{OverlayMethod, Vm};
 use banger_core::vm_name::{ImageName, VmName};
 use banger_image::artifact::{ArtifactError, check_boot_files, check_rootfs};
-use banger_image::bundle::{Bundle, BundleSource};
+use banger_image::bundle::Bundle;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -82,7 +82,7 @@ fn is_another(old: &Path, new: &Path) -> bool {
 /// The bundle's image, with its files checked.
 pub(crate) fn bundle_image(shared: &Shared) -> Result<Image, EngineError> {
     match &shared.settings.images {
-        Images::Bundle(dir) => Ok(Bundle::open(&BundleSource::at(dir))?.image()),
+        Images::Bundle(source) => Ok(Bundle::open(source)?.image()),
         Images::Simulated => Ok(simulated("default".parse().expect("a plain word"))),
     }
 }

@@ -1,7 +1,8 @@
 //! Keys: the instance's own ssh key, each VM's host key, and the files for ssh clients: known hosts
 //! and configuration.
 
-use crate::error::EngineError;
+use crate::error::{EngineError, KeyFault};
+use crate::settings::OwnKey;
 use banger_core::dns::ZONE;
 use banger_core::guest::HostKey;
 use banger_core::ssh_config;
@@ -17,7 +18,32 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Keys {
     dir: PathBuf,
+    private: PathBuf,
     public: String,
+}
+
+/// The instance's own key, which is made where there is none.
+fn instance_key(dir: &Path) -> Result<(PathBuf, PrivateKey), EngineError> {
+    let private = dir.join("id_ed25519");
+    if !private.try_exists().map_err(file("look for", &private))? {
+        let pair = generate("banger")?;
+        let public = dir.join("id_ed25519.pub");
+        let line = format!("{}\n", pair.public);
+        replace(&public, line.as_bytes()).map_err(file("write", &public))?;
+        replace(&private, pair.private.as_bytes()).map_err(file("write", &private))?;
+    }
+    let text = fs::read_to_string(&private).map_err(file("read", &private))?;
+    let key = PrivateKey::from_openssh(&text).map_err(EngineError::Key)?;
+    Ok((private, key))
+}
+
+/// A user's key. One with a passphrase will do: its public half is in the clear.
+fn read_own(own: &OwnKey) -> Result<PrivateKey, EngineError> {
+    let read = || Ok(PrivateKey::from_openssh(fs::read_to_string(&own.path)?)?);
+    read().map_err(|source: KeyFault| {
+        let OwnKey { path, origin } = own.clone();
+        EngineError::OwnKey { path, origin, source }
+    })
 }
 
 /// Whom an ssh client logs in as.
@@ -43,26 +69,21 @@ pub(crate) fn host_key_alias(vm: &Vm) -> String {
 }
 
 impl Keys {
-    /// Opens the directory, making it and the key if they are not there.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, EngineError> {
+    /// Opens the directory, making it if it is not there, and the instance's own key unless another
+    /// is to be used.
+    pub(crate) fn open(state_dir: &Path, own: Option<&OwnKey>) -> Result<Self, EngineError> {
         let dir = state_dir.join("ssh");
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&dir)
             .map_err(file("create", &dir))?;
-        let private = dir.join("id_ed25519");
-        if !private.try_exists().map_err(file("look for", &private))? {
-            let pair = generate("banger")?;
-            let public = dir.join("id_ed25519.pub");
-            let line = format!("{}\n", pair.public);
-            replace(&public, line.as_bytes()).map_err(file("write", &public))?;
-            replace(&private, pair.private.as_bytes()).map_err(file("write", &private))?;
-        }
-        let text = fs::read_to_string(&private).map_err(file("read", &private))?;
-        let key = PrivateKey::from_openssh(&text).map_err(EngineError::Key)?;
+        let (private, key) = match own {
+            Some(own) => (own.path.clone(), read_own(own)?),
+            None => instance_key(&dir)?,
+        };
         let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
-        let keys = Self { dir, public };
+        let keys = Self { dir, private, public };
         let config = keys.config_path();
         replace(&config, keys.config().as_bytes()).map_err(file("write", &config))?;
         Ok(keys)
@@ -75,7 +96,7 @@ impl Keys {
 
     /// The private key's file.
     pub(crate) fn private_path(&self) -> PathBuf {
-        self.dir.join("id_ed25519")
+        self.private.clone()
     }
 
     /// The private key itself.
@@ -137,13 +158,14 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_core::error::{ErrorCode, Explain};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_key_is_made_once_and_is_private() {
         let state = tempfile::tempdir().unwrap();
-        let first = Keys::open(state.path()).unwrap();
-        let second = Keys::open(state.path()).unwrap();
+        let first = Keys::open(state.path(), None).unwrap();
+        let second = Keys::open(state.path(), None).unwrap();
         assert!(first.public().starts_with("ssh-ed25519 "));
         assert_eq!(first.public(), second.public());
         let mode = fs::metadata(first.private_path()).unwrap().permissions().mode();
@@ -153,10 +175,47 @@ mod tests {
     #[test]
     fn a_damaged_key_is_an_error_and_stays() {
         let state = tempfile::tempdir().unwrap();
-        let path = Keys::open(state.path()).unwrap().private_path();
+        let path = Keys::open(state.path(), None).unwrap().private_path();
         fs::write(&path, "no key").unwrap();
-        let error = Keys::open(state.path()).unwrap_err();
+        let error = Keys::open(state.path(), None).unwrap_err();
         assert_eq!(error.to_string(), "could not make an ssh key");
         assert_eq!(fs::read_to_string(&path).unwrap(), "no key");
+    }
+
+    #[test]
+    fn a_key_of_the_users_own_is_used_where_it_is_and_none_is_made() {
+        let state = tempfile::tempdir().unwrap();
+        let pair = generate("user").unwrap();
+        let path = state.path().join("mine");
+        fs::write(&path, &pair.private).unwrap();
+        let own = OwnKey { path: path.clone(), origin: "line 3 of `/c`".to_owned() };
+        let keys = Keys::open(state.path(), Some(&own)).unwrap();
+        assert_eq!((keys.public(), keys.private_path()), (pair.public.as_str(), path));
+        assert!(!state.path().join("ssh/id_ed25519").exists());
+        assert!(keys.config().contains("/mine"), "{}", keys.config());
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_or_none_is_told_with_who_names_it() {
+        let state = tempfile::tempdir().unwrap();
+        let told = |name: &str| {
+            let own = OwnKey { path: state.path().join(name), origin: "line 3 of `/c`".to_owned() };
+            let error = Keys::open(state.path(), Some(&own)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidConfig);
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            let text = format!("{error}\ncaused by: {cause}\nhint: {}", error.hints().join("\n"));
+            text.replace(state.path().to_str().unwrap(), "[STATE]")
+        };
+        insta::assert_snapshot!(told("gone"), @r"
+        cannot enter VMs with the key `[STATE]/gone`, which `ssh_key_path` in line 3 of `/c` names
+        caused by: No such file or directory (os error 2)
+        hint: set `ssh_key_path` to a private key that `ssh-keygen` made, or remove it
+        ");
+        fs::write(state.path().join("text"), "ssh-ed25519 AAAA").unwrap();
+        insta::assert_snapshot!(told("text"), @r"
+        cannot enter VMs with the key `[STATE]/text`, which `ssh_key_path` in line 3 of `/c` names
+        caused by: it is no private key in OpenSSH's format
+        hint: set `ssh_key_path` to a private key that `ssh-keygen` made, or remove it
+        ");
     }
 }

@@ -8,6 +8,7 @@ use banger_core::plan::BridgeSpec;
 use banger_core::spec::VmSpec;
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::{Host, Processes};
+use banger_image::bundle::BundleSource;
 use banger_vmm::Driver;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -32,13 +33,24 @@ pub struct Settings {
     pub images: Images,
     /// The static banger-init that is put into every initrd.
     pub guest_init: PathBuf,
+    /// The key with which VMs are entered, where it is not to be the instance's own.
+    pub ssh_key: Option<OwnKey>,
+}
+
+/// A user's own key for entering VMs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnKey {
+    /// The private key's file.
+    pub path: PathBuf,
+    /// Where `ssh_key_path` has its value from: `line 3 of …`.
+    pub origin: String,
 }
 
 /// Where images come from.
 #[derive(Debug, Clone)]
 pub enum Images {
-    /// The runtime bundle in this directory has the `default` image.
-    Bundle(PathBuf),
+    /// The runtime bundle, with what is taken from elsewhere, has the `default` image.
+    Bundle(BundleSource),
     /// The `default` image has a record, and none of its files exists: for the simulator.
     Simulated,
 }

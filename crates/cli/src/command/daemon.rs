@@ -37,7 +37,12 @@ fn text(status: &DaemonStatus) -> String {
         ("vms", format!("{}, of which {} run", status.vms, status.running)),
     ];
     if let Some(status) = &status.bundle {
-        lines.insert(9, ("bundle", bundle(status)));
+        let parts = status.content.iter().flat_map(|content| &content.parts);
+        let parts = parts.map(|part| {
+            (part.role.as_str(), format!("{}, by {}", path(&part.path), part.named_by))
+        });
+        let told: Vec<_> = [("bundle", bundle(status))].into_iter().chain(parts).collect();
+        lines.splice(9..9, told);
     }
     if status.simulated {
         lines.push(("simulated", "yes: nothing on this host is changed".to_owned()));
@@ -46,7 +51,7 @@ fn text(status: &DaemonStatus) -> String {
         .settings
         .iter()
         .map(|setting| {
-            let value = format!("{} ({})", setting.value, setting.source);
+            let value = format!("{} ({})", setting.value, setting.origin());
             (setting.key.as_str(), value)
         })
         .collect();

@@ -182,8 +182,17 @@ pub(crate) fn status() -> Value {
                 "recipe": null } },
         "metrics": { "state": "serving", "address": "127.0.0.1:9469", "problem": null },
         "bundle": { "dir": "/s/bundle", "problem": null, "image": { "name": "default",
-            "rootfs": "/s/bundle/rootfs.ext4", "kernel": "/s/bundle/vmlinux" } },
-        "settings": [{ "key": "nat", "value": "true", "source": "default" }],
+            "rootfs": "/s/bundle/rootfs.ext4", "kernel": "/k/vmlinux" },
+            "content": { "manifest": null, "parts": [
+                { "role": "kernel", "path": "/k/vmlinux", "bytes": 64, "sha256": null,
+                    "named_by": "default_kernel in line 3 of /etc/b/config.toml" },
+                { "role": "root file system", "path": "/s/bundle/rootfs.ext4", "bytes": 4096,
+                    "sha256": null, "named_by": "bundle.json" }] } },
+        "settings": [
+            { "key": "nat", "value": "true", "source": "default" },
+            { "key": "default_kernel", "value": "/k/vmlinux", "source": "/etc/b/config.toml",
+                "line": 3 },
+        ],
         "simulated": false,
     })
 }
@@ -194,24 +203,27 @@ fn the_daemons_status_names_the_source_of_each_setting() {
     assert_snapshot!(banger(&fake, &["daemon", "status"]), @r"
     exit: 0
     --- stdout
-    daemon     bangerd 0.1.0 (commit abc)
-    pid        12
-    instance   abcde
-    socket     /r/bangerd.sock
-    state      /s
-    runtime    /r
-    log        /s/bangerd.log
-    vmm        qemu: there is no /dev/kvm
-    overlay    copy: ext4 cannot clone
-    bundle     /s/bundle: image `default`
-    bridge     banger0, 172.16.0.1/24
-    dns        127.0.0.1:42069; records: 1, queries answered: 12
-    guest dns  172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
-    host dns   systemd-resolved asks for names under `vm`, on banger0
-    metrics    http://127.0.0.1:9469/metrics
-    vms        2, of which 1 run
+    daemon            bangerd 0.1.0 (commit abc)
+    pid               12
+    instance          abcde
+    socket            /r/bangerd.sock
+    state             /s
+    runtime           /r
+    log               /s/bangerd.log
+    vmm               qemu: there is no /dev/kvm
+    overlay           copy: ext4 cannot clone
+    bundle            /s/bundle: image `default`
+    kernel            /k/vmlinux, by default_kernel in line 3 of /etc/b/config.toml
+    root file system  /s/bundle/rootfs.ext4, by bundle.json
+    bridge            banger0, 172.16.0.1/24
+    dns               127.0.0.1:42069; records: 1, queries answered: 12
+    guest dns         172.16.0.1:42069; asked for other names: 9.9.9.9, 10.0.0.1
+    host dns          systemd-resolved asks for names under `vm`, on banger0
+    metrics           http://127.0.0.1:9469/metrics
+    vms               2, of which 1 run
 
-    nat  true (default)
+    nat             true (default)
+    default_kernel  /k/vmlinux (/etc/b/config.toml:3)
     --- stderr
     ");
 }

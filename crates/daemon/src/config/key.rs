@@ -41,6 +41,16 @@ pub enum Key {
     QemuBin,
     /// The runtime bundle.
     BundleDir,
+    /// The kernel that the bundle's image boots.
+    DefaultKernel,
+    /// The archive of its modules.
+    DefaultInitrd,
+    /// Its whole module tree.
+    DefaultModulesDir,
+    /// The root file system of the bundle's image.
+    DefaultRootfs,
+    /// The key with which VMs are entered.
+    SshKeyPath,
     /// Where metrics are served beside the socket.
     MetricsListen,
     /// What the log holds.
@@ -72,7 +82,7 @@ impl Form {
 
 impl Key {
     /// Every key, in the order of the documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Vcpu,
         Self::Memory,
         Self::OverlaySize,
@@ -91,6 +101,11 @@ impl Key {
         Self::FirecrackerBin,
         Self::QemuBin,
         Self::BundleDir,
+        Self::DefaultKernel,
+        Self::DefaultInitrd,
+        Self::DefaultModulesDir,
+        Self::DefaultRootfs,
+        Self::SshKeyPath,
         Self::MetricsListen,
         Self::LogLevel,
     ];
@@ -116,6 +131,11 @@ impl Key {
             Self::FirecrackerBin => "firecracker_bin",
             Self::QemuBin => "qemu_bin",
             Self::BundleDir => "bundle_dir",
+            Self::DefaultKernel => "default_kernel",
+            Self::DefaultInitrd => "default_initrd",
+            Self::DefaultModulesDir => "default_modules_dir",
+            Self::DefaultRootfs => "default_rootfs",
+            Self::SshKeyPath => "ssh_key_path",
             Self::MetricsListen => "metrics_listen",
             Self::LogLevel => "log_level",
         }

@@ -40,6 +40,14 @@ impl Origin {
             Self::Variable(name) => name.clone(),
         }
     }
+
+    /// The line, of a value from the file.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { line, .. } => Some(*line),
+            Self::Default | Self::Variable(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Origin {

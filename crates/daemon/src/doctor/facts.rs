@@ -6,6 +6,7 @@ use banger_core::image::Image;
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::facts::{Distribution, HostFacts, Memory, NetworkFacts};
+use banger_image::bundle::Part;
 use banger_vmm::KvmStatus;
 use std::path::PathBuf;
 
@@ -47,8 +48,8 @@ pub enum VersionSaid {
 pub struct BundleFacts {
     /// Its directory.
     pub dir: PathBuf,
-    /// Whether it has a manifest; without one it is known by its files' names.
-    pub has_manifest: bool,
+    /// Its parts, as far as they can be told.
+    pub parts: Vec<Part>,
     /// The image that it holds, or why it cannot be used.
     pub image: Result<Image, ErrorBody>,
 }
@@ -149,6 +150,13 @@ impl Facts {
     /// A setting's key with its origin: `vmm (default)`.
     pub(super) fn origin(&self, key: Key) -> String {
         let known = self.settings.iter().find(|setting| setting.key == key.as_str());
-        format!("{key} ({})", known.map_or("default", |setting| setting.source.as_str()))
+        format!("{key} ({})", known.map_or_else(|| "default".to_owned(), Setting::origin))
+    }
+
+    /// Whether somebody gave the setting a value.
+    pub(super) fn is_set(&self, key: Key) -> bool {
+        self.settings
+            .iter()
+            .any(|setting| setting.key == key.as_str() && setting.source != "default")
     }
 }

@@ -7,6 +7,7 @@ use banger_core::error::ErrorCode;
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::facts::{Distribution, HostFacts, Memory};
+use banger_image::bundle::{NamedBy, Part, Role};
 use banger_vmm::KvmStatus;
 use std::fmt::Write;
 
@@ -25,21 +26,31 @@ pub(crate) fn complete() -> Facts {
         rootfs: "/s/bundle/rootfs.ext4".into(),
         boot_args: Vec::new(),
     };
-    let setting = |key: Key, source: &str| Setting {
-        key: key.as_str().to_owned(),
-        value: String::new(),
-        source: source.to_owned(),
+    let manifest = |role, path: &str| Part {
+        role,
+        path: path.into(),
+        named_by: NamedBy::Manifest,
+        record: None,
     };
+    let parts = vec![
+        manifest(Role::Kernel, "/s/bundle/vmlinux"),
+        manifest(Role::Rootfs, "/s/bundle/rootfs.ext4"),
+    ];
     Facts {
         version: VersionSaid::Line("Firecracker v1.14.1".to_owned()),
         images: Vec::new(),
-        bundle: Some(BundleFacts { dir: "/s/bundle".into(), has_manifest: true, image: Ok(image) }),
+        bundle: Some(BundleFacts { dir: "/s/bundle".into(), parts, image: Ok(image) }),
         settings: vec![
-            setting(Key::Vmm, "BANGER_VMM"),
-            setting(Key::BundleDir, "/etc/b/config.toml"),
+            setting(Key::Vmm, "BANGER_VMM", None),
+            setting(Key::BundleDir, "/etc/b/config.toml", Some(7)),
         ],
         ..Facts::complete(demand)
     }
+}
+
+fn setting(key: Key, source: &str, line: Option<usize>) -> Setting {
+    let (key, value) = (key.as_str().to_owned(), String::new());
+    Setting { key, value, source: source.to_owned(), line }
 }
 
 /// A freshly installed host: nothing of what banger needs, and a user without privileges.
@@ -113,8 +124,8 @@ fn a_complete_host_passes_each_check_and_says_where_values_came_from() {
     nat nft: /usr/sbin/nft <>
     nat filter: the kernel filters what crosses a bridge <>
     nat forwarding: the host forwards packets <nat (default)>
-    ssh key: ssh/id_ed25519 <>
-    bundle bundle: /s/bundle | kernel /s/bundle/vmlinux | root file system /s/bundle/rootfs.ext4 <bundle_dir (/etc/b/config.toml), bundle.json>
+    ssh key: ssh/id_ed25519 <ssh_key_path (default)>
+    bundle bundle: /s/bundle | kernel /s/bundle/vmlinux, by bundle.json | root file system /s/bundle/rootfs.ext4, by bundle.json <bundle_dir (/etc/b/config.toml:7)>
     disk overlay: dm-snapshot: the host is simulated <overlay (default)>
     disk mke2fs: /usr/sbin/mke2fs <>
     disk room: 64.0 GiB are left for disks <>
@@ -223,6 +234,50 @@ fn firecracker_without_kvm_fails_and_qemu_is_slow() {
     vm kvm: FAIL missing_dependency
       `/dev/kvm` could be opened when the daemon started, and cannot now
       hint: start the daemon again, or mend `/dev/kvm`
+    ");
+}
+
+#[test]
+fn a_kernel_that_is_not_the_bundles_is_told_with_its_line_and_needs_modules_of_its_own() {
+    let mut facts = complete();
+    let bundle = facts.bundle.as_mut().unwrap();
+    bundle.parts[0].path = "/k/vmlinux".into();
+    bundle.parts[0].named_by = NamedBy::Setting {
+        key: Key::DefaultKernel.as_str(),
+        origin: "line 3 of `/etc/b/config.toml`".to_owned(),
+    };
+    facts.settings.push(setting(Key::DefaultKernel, "/etc/b/config.toml", Some(3)));
+    let checks = examine(&facts, banger_api::Scope::Bundle);
+    insta::assert_snapshot!(checks[0].found[1], @"kernel /k/vmlinux, by default_kernel in line 3 of /etc/b/config.toml");
+    insta::assert_snapshot!(amiss(&facts), @r"
+    bundle modules: warn
+      the kernel is another than the bundle's, and the initrd is the bundle's
+      hint: unless both are of one version, name an initrd with that kernel's modules in `default_initrd`
+    ");
+    facts.settings.push(setting(Key::DefaultInitrd, "/etc/b/config.toml", Some(4)));
+    assert_eq!(amiss(&facts), "");
+}
+
+#[test]
+fn a_program_that_the_configuration_names_is_told_with_its_line() {
+    let mut facts = Facts { has_program: false, program: "/opt/fc".into(), ..complete() };
+    facts.settings.push(setting(Key::FirecrackerBin, "/etc/b/config.toml", Some(3)));
+    insta::assert_snapshot!(amiss(&facts), @r"
+    vm vmm: FAIL missing_dependency
+      there is no `/opt/fc`, which firecracker_bin (/etc/b/config.toml:3) names
+      hint: set `firecracker_bin` to Firecracker's program, or remove it; then `banger daemon restart`
+    ");
+}
+
+#[test]
+fn a_key_of_the_users_own_has_a_remedy_of_its_own() {
+    let mut facts = complete();
+    facts.key = Err("`/k` has mode 0644, and ssh takes no key that others can read".to_owned());
+    facts.settings.push(setting(Key::SshKeyPath, "/etc/b/config.toml", Some(3)));
+    insta::assert_snapshot!(amiss(&facts), @r"
+    ssh key: FAIL host
+      VMs cannot be entered: `/k` has mode 0644, and ssh takes no key that others can read
+      hint: put the key back with mode 0600; or name another in `ssh_key_path`, or remove that, and `banger daemon restart`
     ");
 }
 

@@ -28,7 +28,15 @@ fn vmm(facts: &Facts) -> Check {
         let found = format!("{}: {}", choice.chosen, choice.because);
         return Check::pass(SCOPE, "vmm", found).from(facts.origin(Key::Vmm));
     }
-    let found = format!("{what} is not installed: there is no `{}`", facts.program.display());
+    let program = facts.program.display();
+    if facts.is_set(key) {
+        let found = format!("there is no `{program}`, which {} names", facts.origin(key));
+        let hint =
+            format!("set `{key}` to {what}'s program, or remove it; then `banger daemon restart`");
+        return Check::fail(SCOPE, "vmm", ErrorCode::MissingDependency, found, hint)
+            .from(facts.origin(key));
+    }
+    let found = format!("{what} is not installed: there is no `{program}`");
     let install = facts.host.distribution.install(&facts.program);
     let instead = format!("set `{key}` in the configuration file and start the daemon again");
     let hint = format!("{install}, or {instead}");

@@ -24,7 +24,8 @@ pub(super) async fn status(State(state): State<AppState>) -> Result<Json<BundleS
 
 /// The bundle, and why it cannot be used if it cannot.
 pub(super) async fn read_status(state: &AppState) -> Result<BundleStatus, Problem> {
-    let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
+    let source = state.engine.bundle_source();
+    let dir = source.map_or_else(|| state.about.bundle_dir.clone(), |source| source.dir);
     let (problem, image) = match ask_engine(state, Engine::bundle_image).await? {
         Ok(image) => (None, Some(view::bundle_image(image))),
         Err(error) => (Some(problem::describe(&error)), None),

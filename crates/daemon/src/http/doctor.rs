@@ -16,7 +16,7 @@ use banger_core::unit::Bytes;
 use banger_core::vm_name::ImageName;
 use banger_engine::VmView;
 use banger_host::facts::Depth;
-use banger_image::bundle::MANIFEST_FILE;
+use banger_image::bundle::Bundle;
 
 /// What is right and what is wrong with the host; the answer may take a second
 #[utoipa::path(get, path = "/v1/doctor", operation_id = "doctor", params(DoctorQuery), responses(
@@ -78,11 +78,12 @@ pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Pr
 }
 
 fn with_bundle(state: &AppState, facts: Facts) -> Facts {
-    let dir = state.engine.bundle_dir().unwrap_or_else(|| state.about.bundle_dir.clone());
+    let source = state.engine.bundle_source();
+    let described = source.as_ref().and_then(|source| Bundle::read(source).ok());
     let bundle = BundleFacts {
-        has_manifest: dir.join(MANIFEST_FILE).exists(),
+        parts: described.map(|bundle| bundle.parts().to_vec()).unwrap_or_default(),
         image: state.engine.bundle_image().map_err(|error| problem::describe(&error)),
-        dir,
+        dir: source.map_or_else(|| state.about.bundle_dir.clone(), |source| source.dir),
     };
     Facts { bundle: Some(bundle), ..facts }
 }

@@ -3,6 +3,7 @@
 use crate::client::Answer;
 use crate::server::{Server, Setup};
 use banger_engine::Images;
+use banger_image::bundle::{BundleSource, Override, Role};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -42,9 +43,17 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(|_| Vec::new()).await
+    }
+
+    /// One of which some parts are elsewhere.
+    async fn with(overrides: impl Fn(&Path) -> Vec<Override>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("bundle")).unwrap();
-        let images = Some(Images::Bundle(dir.path().join("bundle")));
+        let images = Some(Images::Bundle(BundleSource {
+            overrides: overrides(dir.path()),
+            ..BundleSource::at(dir.path().join("bundle"))
+        }));
         // Any program that needs no libraries.
         let guest_init = dir.path().join("init");
         fs::write(&guest_init, kernel()).unwrap();
@@ -137,6 +146,59 @@ async fn a_bundle_is_shown_with_its_parts_and_its_manifest() {
     assert_eq!((&parts[0]["bytes"], &parts[0]["sha256"]), (&json!(64), &json!(sha256(&kernel()))));
     assert_eq!(status["content"]["manifest"]["provenance"]["suite"], "bookworm");
     insta::assert_snapshot!(scene.verify().await, @"done, changed: false");
+}
+
+#[tokio::test]
+async fn parts_that_are_elsewhere_are_told_with_key_file_and_line_also_over_a_legacy_layout() {
+    let scene = Scene::with(|dir| {
+        let given = |role, key, name: &str, line: u32| Override {
+            role,
+            path: dir.join(name),
+            key,
+            origin: format!("line {line} of `/etc/b/config.toml`"),
+        };
+        vec![
+            given(Role::Kernel, "default_kernel", "my-kernel", 3),
+            given(Role::Modules, "default_modules_dir", "my-modules", 4),
+        ]
+    })
+    .await;
+    for (name, content) in ["initrd", "rootfs.ext4"].into_iter().zip([initrd(), rootfs()]) {
+        scene.put(name, &content);
+    }
+    fs::create_dir(scene.dir.path().join("my-modules")).unwrap();
+    insta::assert_snapshot!(scene.verify().await, @r"
+    bundle_unusable: the runtime bundle is not as it should be
+    caused by: the kernel `[DIR]/my-kernel`, which `default_kernel` in line 3 of `/etc/b/config.toml` names, does not exist
+    hint: set `default_kernel` to a file that can be used, or remove it; then `banger daemon restart`
+    ");
+    fs::write(scene.dir.path().join("my-kernel"), "#!/bin/sh").unwrap();
+    insta::assert_snapshot!(scene.verify().await, @r"
+    bundle_unusable: the runtime bundle is not as it should be
+    caused by: cannot boot from what `default_kernel` in line 3 of `/etc/b/config.toml` names
+    caused by: `[DIR]/my-kernel` is no kernel that can be booted
+    caused by: it is neither an ELF file nor a bzImage
+    hint: set `default_kernel` to a file that can be used, or remove it; then `banger daemon restart`
+    ");
+    fs::write(scene.dir.path().join("my-kernel"), kernel()).unwrap();
+    insta::assert_snapshot!(scene.verify().await, @r"
+    done, changed: false
+    note: no checksum of `[DIR]/my-kernel` is known
+    note: no checksum of `[DIR]/bundle/initrd` is known
+    note: no checksum of `[DIR]/bundle/rootfs.ext4` is known
+    ");
+    let status = scene.server.get("/v1/bundle").await.json();
+    let parts = status["content"]["parts"].as_array().unwrap();
+    let told: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{}: {}", text(&part["role"]), text(&part["named_by"])))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    kernel: default_kernel in line 3 of /etc/b/config.toml
+    initrd: the legacy file names
+    root file system: the legacy file names
+    module tree: default_modules_dir in line 4 of /etc/b/config.toml
+    ");
 }
 
 #[tokio::test]

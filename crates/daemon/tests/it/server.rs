@@ -108,6 +108,7 @@ impl Server {
             search: Vec::new(),
             images: setup.images.unwrap_or(Images::Simulated),
             guest_init: setup.guest_init,
+            ssh_key: None,
         };
         let engine = Engine::open(settings, sim_ports(Arc::clone(&sim))).await.unwrap();
         let socket = runtime_dir.join("d.sock");

@@ -5,6 +5,7 @@ use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::image::{ImageKind, ImageOrigin};
 use banger_core::vm::OverlayMethod;
 use banger_engine::{EngineError, Images, NewImage, NewVm, VmView};
+use banger_image::bundle::{BundleSource, Override, Role};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,7 @@ async fn world_over(overlay: OverlayMethod, images: impl Fn(&Path) -> Images) ->
 async fn world_of_bundle(overlay: OverlayMethod) -> World {
     world_over(overlay, |dir| {
         bundle(&dir.join("a"), 1);
-        Images::Bundle(dir.join("a"))
+        Images::Bundle(BundleSource::at(dir.join("a")))
     })
     .await
 }
@@ -216,7 +217,7 @@ async fn the_default_image_follows_a_bundle_that_moves_and_keeps_its_id() {
     let world_without = world.restart().await;
     assert!(world_without.engine.image("default").unwrap().problem.is_some());
     world = world_without;
-    world.images = Images::Bundle(world.dir().join("b"));
+    world.images = Images::Bundle(BundleSource::at(world.dir().join("b")));
     let world = world.restart().await;
     let after = world.engine.image("default").unwrap().record;
     assert_eq!(
@@ -233,7 +234,7 @@ async fn vms_keep_the_files_of_a_bundle_that_another_took_the_place_of() {
     world.create("otter").await.unwrap();
     world.stop("otter").await.unwrap();
     bundle(&world.dir().join("b"), 2);
-    world.images = Images::Bundle(world.dir().join("b"));
+    world.images = Images::Bundle(BundleSource::at(world.dir().join("b")));
     let world = world.restart().await;
     let old = world.engine.view("otter").unwrap();
     assert_eq!(old.image.as_str(), format!("bundle-{}", old.vm.image));
@@ -247,11 +248,44 @@ async fn vms_keep_the_files_of_a_bundle_that_another_took_the_place_of() {
 
 #[tokio::test]
 async fn a_missing_bundle_never_stops_the_daemon_and_is_the_reason_that_is_given() {
-    let world = world_over(OverlayMethod::Copy, |dir| Images::Bundle(dir.join("gone"))).await;
+    let world =
+        world_over(OverlayMethod::Copy, |dir| Images::Bundle(BundleSource::at(dir.join("gone"))))
+            .await;
     assert_eq!(names(&world), Vec::<String>::new());
     assert_eq!(error(world.create("otter").await).code(), ErrorCode::BundleUnusable);
     let lone = register(&world, new_image("dev", world.dir().join("x"))).await.unwrap_err();
     assert_eq!(lone.code(), ErrorCode::BundleUnusable);
+}
+
+#[tokio::test]
+async fn what_the_configuration_names_takes_the_place_of_the_bundles_own() {
+    let given = |dir: &Path, name: &str| Override {
+        role: Role::Kernel,
+        path: dir.join(name),
+        key: "default_kernel",
+        origin: "line 3 of `/c`".to_owned(),
+    };
+    let world = world_over(OverlayMethod::Copy, |dir| {
+        bundle(&dir.join("a"), 1);
+        kernel(&dir.join("mine"));
+        let overrides = vec![given(dir, "mine")];
+        Images::Bundle(BundleSource { overrides, ..BundleSource::at(dir.join("a")) })
+    })
+    .await;
+    let image = world.engine.image("default").unwrap().image.unwrap();
+    assert_eq!(image.kernel, world.dir().join("mine"));
+    assert_eq!(image.rootfs, world.dir().join("a/rootfs.ext4"));
+    world.create("otter").await.unwrap();
+
+    fs::remove_file(world.dir().join("mine")).unwrap();
+    let refused = error(world.create("heron").await);
+    let text =
+        format!("{}: {}\nhint: {}", refused.code(), chain(&refused), refused.hints().join("\n"));
+    let text = text.replace(world.dir().to_str().unwrap(), "[DIR]");
+    insta::assert_snapshot!(text, @r"
+    bundle_unusable: cannot use the runtime bundle: the kernel `[DIR]/mine`, which `default_kernel` in line 3 of `/c` names, does not exist
+    hint: set `default_kernel` to a file that can be used, or remove it; then `banger daemon restart`
+    ");
 }
 
 #[tokio::test]

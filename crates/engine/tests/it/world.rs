@@ -84,6 +84,7 @@ fn settings(dir: &Path, overlay: OverlayMethod, subnet: &str, images: &Images) -
         search: Vec::new(),
         images: images.clone(),
         guest_init: dir.join("banger-init"),
+        ssh_key: None,
     }
 }
 

@@ -16,10 +16,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// There is no such directory.
-    #[error("the bundle's directory `{}` does not exist", dir.display())]
+    #[error("the bundle's directory `{}`{} does not exist", dir.display(), named(named_by.as_ref()))]
     NoDirectory {
         /// The directory.
         dir: PathBuf,
+        /// Who names it, where it is not where it usually is.
+        named_by: Option<NamedBy>,
     },
     /// Neither a manifest nor the legacy files.
     #[error("`{}` is no bundle: it has no `bundle.json`", dir.display())]
@@ -135,6 +137,11 @@ pub enum BundleError {
     },
 }
 
+/// Who names something, in the middle of a sentence.
+fn named(by: Option<&NamedBy>) -> String {
+    by.map(|by| format!(", which {by} names,")).unwrap_or_default()
+}
+
 /// How to have the files of a bundle again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mend {
@@ -184,6 +191,13 @@ impl Explain for BundleError {
             | Self::Artifact { mend, .. }
             | Self::WrongSize { mend, .. }
             | Self::Changed { mend, .. } => mend.hints(),
+            Self::NoDirectory { named_by: Some(NamedBy::Setting { key, .. }), .. } => {
+                let mut hints = Mend::Unknown.hints();
+                hints.push(format!(
+                    "or set `{key}` to a bundle that is there; then `banger daemon restart`"
+                ));
+                hints
+            }
             Self::Dangling { named_by: NamedBy::Setting { key, .. }, .. }
             | Self::Setting { key, .. } => vec![format!(
                 "set `{key}` to a file that can be used, or remove it; then `banger daemon restart`"

@@ -70,7 +70,7 @@ impl Bundle {
     ///
     /// When the directory or its manifest is missing or broken, and some part has to come from there.
     pub fn read(source: &BundleSource) -> Result<Self, BundleError> {
-        match described(&source.dir) {
+        match described(source) {
             Ok((dir, manifest, named_by)) => {
                 let parts = parts::parts(&dir, Some((&manifest, &named_by)), source);
                 Ok(Self { dir, manifest, parts })
@@ -215,10 +215,13 @@ fn is_dangling(path: &Path) -> bool {
 }
 
 /// The directory as an absolute path, and what is in it by whose word.
-fn described(dir: &Path) -> Result<(PathBuf, Manifest, NamedBy), BundleError> {
+fn described(source: &BundleSource) -> Result<(PathBuf, Manifest, NamedBy), BundleError> {
+    let BundleSource { dir, named_by, .. } = source;
     let dir = dir.canonicalize().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => BundleError::NoDirectory { dir: dir.to_owned() },
-        _ => BundleError::Read { path: dir.to_owned(), source },
+        io::ErrorKind::NotFound => {
+            BundleError::NoDirectory { dir: dir.clone(), named_by: named_by.clone() }
+        }
+        _ => BundleError::Read { path: dir.clone(), source },
     })?;
     let path = dir.join(MANIFEST_FILE);
     match fs::read(&path) {

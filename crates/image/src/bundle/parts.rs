@@ -40,6 +40,8 @@ impl fmt::Display for Role {
 pub struct BundleSource {
     /// The bundle's directory.
     pub dir: PathBuf,
+    /// Who says so, where it is not where it usually is.
+    pub named_by: Option<NamedBy>,
     /// The parts that are elsewhere; at most one for each role.
     pub overrides: Vec<Override>,
 }
@@ -47,7 +49,12 @@ pub struct BundleSource {
 impl BundleSource {
     /// A bundle with all its parts in one directory.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), overrides: Vec::new() }
+        Self { dir: dir.into(), named_by: None, overrides: Vec::new() }
+    }
+
+    /// Where the root file system is, or the directory that has it.
+    pub fn root(&self) -> &Path {
+        self.of(Role::Rootfs).map_or(&self.dir, |given| &given.path)
     }
 
     /// Whether the bundle itself is not needed for anything.

@@ -9,13 +9,21 @@ use std::io::Write;
 fn a_bundle_that_cannot_be_booted_from_is_told_with_its_remedy() {
     let missing = Site::with(&["bundle_dir = '/nonexistent/bundle'".to_owned()]);
     let failed = missing.boot(&["vm", "create", "--name", "otter"]);
-    failed.refused("cannot use the runtime bundle").says("`/nonexistent/bundle` does not exist");
+    failed.refused("cannot use the runtime bundle").says("`/nonexistent/bundle`, which");
+    failed.says("`bundle_dir` in line 1 of `").says("` names, does not exist");
     failed.says("hint: or build a bundle with `banger bundle build`");
-    missing.banger(&["bundle", "show"]).code(1).says("`/nonexistent/bundle` does not exist");
+    missing.banger(&["bundle", "show"]).code(1).says("`/nonexistent/bundle`, which");
     let doctor = missing.banger(&["--json", "doctor", "bundle"]);
     let check = &doctor.code(1).json()["checks"][0];
     assert_eq!((&check["name"], &check["verdict"]), (&"bundle".into(), &"fail".into()), "{doctor}");
     missing.finish();
+
+    let dangling = Site::with(&["default_kernel = '/nonexistent/vmlinux'".to_owned()]);
+    let failed = dangling.boot(&["vm", "create"]);
+    failed.refused("cannot use the runtime bundle");
+    failed.says("the kernel `/nonexistent/vmlinux`, which `default_kernel` in line 1 of `");
+    failed.says("hint: set `default_kernel` to a file that can be used, or remove it");
+    dangling.finish();
 
     let text = Variant::legacy().replacing("vmlinux", |_, mut file| {
         writeln!(file, "#!/usr/bin/env python").unwrap();
