@@ -7,11 +7,13 @@
 //! ```
 //!
 //! All is asked by UDP on loopback. Each round asks both servers, the other one first in every second
-//! round: with one query outstanding, by a client of our own, and with 100, by `dnsperf`.
+//! round: with one query outstanding, by a client of our own on the server's processor, and with 100,
+//! by `dnsperf`.
 
 mod appearance;
 mod asker;
 mod load;
+mod place;
 mod report;
 mod rival;
 
@@ -28,6 +30,7 @@ use crate::workspace::{Profile, Workspace};
 use anyhow::{Context, Result, bail};
 use asker::Asker;
 use load::Load;
+use place::OneProcessor;
 use rival::Rival;
 use rustix::process::Pid;
 use serde::Deserialize;
@@ -155,6 +158,7 @@ impl Side {
     /// Asks for every name twice, one after the other.
     fn ask_all(&mut self, server: Server, names: &[Known]) -> Result<()> {
         let mut asker = Asker::of(server.address)?;
+        let _until_the_end = OneProcessor::with(server.pid)?;
         let mut round = Samples::default();
         for Known { name, ip } in names.iter().chain(names) {
             let (answered, took) = asker.ask(&format!("{name}.vm"))?;
