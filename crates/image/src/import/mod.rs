@@ -160,6 +160,23 @@ pub fn import(
     Ok(Imported { rootfs, record, warnings })
 }
 
+/// Unpacks an archive or an image, and makes no file system of it. Returns where the tree is: in the
+/// request's directory, or, for a source that is a directory, the source. Whoever is not root unpacks
+/// what is his own.
+///
+/// # Errors
+///
+/// As [`import`] has them. The directory may then hold what was unpacked until then.
+pub fn unpack(request: &ImportRequest<'_>) -> Result<PathBuf, ImportError> {
+    let budget = Budget::new(request.limits, request.cancel);
+    let source = Source::open(request.source, &request.dir.join(SPOOL_FILE), &budget)?;
+    let mut record = ImportRecord::new(request.source.to_owned(), source.kind());
+    let tree = request.dir.join(TREE_DIR);
+    let stage = Stage { request, budget: &budget, progress: &|_step| (), tree };
+    let (root, ..) = stage.fill(source, &mut record)?;
+    Ok(root)
+}
+
 /// An import under way.
 struct Stage<'a> {
     request: &'a ImportRequest<'a>,
