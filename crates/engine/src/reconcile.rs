@@ -8,7 +8,7 @@ use crate::images::inventory;
 use crate::monitor::{Monitor, Subject};
 use crate::operation::Reporter;
 use crate::shared::{Shared, new_op, now};
-use crate::task::{VmTask, Work};
+use crate::task::{Adopted, VmTask, Work};
 use crate::vmm_log::VmmLog;
 use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
@@ -46,7 +46,7 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
     remove_orphans(shared, &op, &settled).await?;
     remove_leaks(shared, &op).await?;
     for settled in settled {
-        take_up(shared, settled)?;
+        take_up(shared, &op, settled)?;
     }
     shared.publish_host_keys();
     Ok(())
@@ -224,7 +224,7 @@ async fn remove_leaks(shared: &Arc<Shared>, op: &OpId) -> Result<(), EngineError
 }
 
 /// Starts a VM's task, watching its VMM if it runs.
-fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
+fn take_up(shared: &Arc<Shared>, op: &OpId, settled: Settled) -> Result<(), EngineError> {
     let Settled { vm, running, stopping } = settled;
     let adopted = match running {
         Some((process, pid)) => {
@@ -238,10 +238,11 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
                 processes: Arc::clone(&shared.ports.processes),
             };
             let span = tracing::info_span!(
-                "watch", vm_id = %vm.id, vm_name = %vm.name,
+                "watch", op_id = %op, vm_id = %vm.id, vm_name = %vm.name,
                 image = %shared.catalog.name_of(&vm.image)
             );
-            Some((span.in_scope(|| Monitor::start(subject, exited)), pid))
+            let monitor = span.in_scope(|| Monitor::start(subject, exited));
+            Some(Adopted { monitor, pid, op: op.clone() })
         }
         None => None,
     };
@@ -250,11 +251,12 @@ fn take_up(shared: &Arc<Shared>, settled: Settled) -> Result<(), EngineError> {
     shared.vms().insert(id, handle.clone());
     if stopping {
         let report = Reporter::new(new_op(), shared.measures.clone()).0;
+        let op = report.id.clone();
         shared.tasks.spawn(async move {
             if let Ok((_, Err(error))) =
                 handle.ask(Work::Stop { timeout: STOP_LIMIT }, report).await
             {
-                tracing::error!(error = fault(&error), "the stop failed");
+                tracing::error!(op_id = %op, error = fault(&error), "the stop failed");
             }
         });
     }

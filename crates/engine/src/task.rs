@@ -119,14 +119,23 @@ pub(crate) struct VmTask {
     readiness: Readiness,
     pid: Option<u32>,
     last_end: Option<LastEnd>,
-    /// The operation that booted it: what the boot leads to belongs to that in the log.
-    booted_by: Option<OpId>,
+    /// The operation that booted it or took it up: what that leads to belongs to it in the log.
+    watched_by: Option<OpId>,
     /// The operation that is under way, or the last one.
     op: Option<OpId>,
     /// When the guest came as far as it has; `None` where an earlier daemon saw that.
     reached: Option<Instant>,
     view: watch::Sender<VmView>,
     cancel: Arc<Mutex<CancellationToken>>,
+}
+
+/// A VM that was found running.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) monitor: Monitor,
+    pub(crate) pid: u32,
+    /// The operation that found it.
+    pub(crate) op: OpId,
 }
 
 /// Whether the VM still exists after a command.
@@ -137,9 +146,12 @@ enum After {
 
 impl VmTask {
     /// Starts the task of a VM and returns the handle on it.
-    pub(crate) fn spawn(shared: &Arc<Shared>, vm: Vm, adopted: Option<(Monitor, u32)>) -> VmHandle {
+    pub(crate) fn spawn(shared: &Arc<Shared>, vm: Vm, adopted: Option<Adopted>) -> VmHandle {
         let paths = shared.settings.layout.vm(&vm.id);
-        let (monitor, pid) = adopted.unzip();
+        let (monitor, pid, watched_by) = match adopted {
+            Some(Adopted { monitor, pid, op }) => (Some(monitor), Some(pid), Some(op)),
+            None => (None, None, None),
+        };
         let readiness = if monitor.is_some() { Readiness::Vmm } else { Readiness::None };
         shared.names.follow(&vm);
         shared.forwards.follow(&vm);
@@ -163,7 +175,7 @@ impl VmTask {
             readiness,
             pid,
             last_end: None,
-            booted_by: None,
+            watched_by,
             op: None,
             reached: None,
             view: sender,
@@ -271,7 +283,7 @@ impl VmTask {
             }
         }
         if matches!(work, Work::Start | Work::Restart { .. }) {
-            self.booted_by = Some(report.id.clone());
+            self.watched_by = Some(report.id.clone());
         }
         match work {
             Work::Start => self.start(report).await?,
@@ -331,7 +343,7 @@ impl VmTask {
         self.readiness = readiness;
         self.measure(readiness);
         tracing::info!(
-            op_id = self.booted_by.as_ref().map(tracing::field::display),
+            op_id = self.watched_by.as_ref().map(tracing::field::display),
             vm_id = %self.vm.id, vm_name = %self.vm.name, %readiness, "ready"
         );
         self.publish();
