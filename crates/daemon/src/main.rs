@@ -1,7 +1,7 @@
 //! bangerd: the daemon that runs VMs. It stays in the foreground; whoever starts it detaches it.
 
 use banger_api::{ErrorBody, Version, build};
-use banger_core::error::render_manual;
+use banger_core::error::{fault, render_manual};
 use banger_daemon::http;
 use banger_daemon::problem;
 use banger_daemon::startup::{Daemon, Options, Simulation, StartError};
@@ -112,7 +112,7 @@ fn fail(error: &StartError) -> ExitCode {
         StartError::Engine(error) => problem::describe(error),
         _ => ErrorBody::of(error),
     };
-    tracing::error!(causes = body.causes.join(": "), "{}", body.message);
+    tracing::error!(error = fault(error), "the daemon does not start");
     let mut text = format!("error: {}\n", body.message);
     let lines = body.causes.iter().map(|cause| ("caused by", cause));
     for (label, line) in lines.chain(body.hints.iter().map(|hint| ("hint", hint))) {
