@@ -1,7 +1,7 @@
 //! One VM from its creation to its end: what it keeps, what it tells, and how it goes.
 
 use crate::stage::{Site, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -41,6 +41,7 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
     assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: already stopped\n");
 
     site.boot(&["vm", "start", "otter"]).shows("otter: ready in ");
+    the_start_can_be_read_from_the_log(&site);
     assert_eq!(banner_at_2222().unwrap(), "SSH-");
     let again = site.ssh("otter", &format!("{READ}; {RECOVERIES}; {IDENTITY}"));
     assert_eq!(again, format!("kept\nkept\n0\n{identity}"));
@@ -119,6 +120,48 @@ fn what_the_guest_listens_on_is_told(site: &Site) {
     assert!(rows.contains(&vec!["otter.vm:22", "tcp", "the", "network"]), "{ports}");
     let document = site.banger(&["--json", "vm", "ports", "otter"]).json()[0]["ports"].clone();
     assert_eq!(document.as_array().unwrap().len(), rows.len() - 1, "{document}");
+}
+
+/// The operation that the VM names, and nothing but its lines, tell what the start did.
+fn the_start_can_be_read_from_the_log(site: &Site) {
+    let op = site.text("otter", "changed_by");
+    let log = site.banger(&["--json", "daemon", "logs", "--op", &op, "-n", "100000"]);
+    let lines: Vec<Value> =
+        log.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let with =
+        |msg: &str| -> Vec<&Value> { lines.iter().filter(|line| line["msg"] == msg).collect() };
+    assert!(lines.iter().all(|line| line["op_id"] == op.as_str()), "{log}");
+    let ends = [("start begins", "info"), ("start is done", "info")];
+    assert_eq!(ends.map(|(msg, _)| with(msg).len()), [1, 1], "{log}");
+    for stage in [
+        "prepare the host",
+        "start the VMM",
+        "configure the machine",
+        "boot the kernel",
+        "wait for ssh",
+    ] {
+        let of = |msg: &str| with(msg).into_iter().filter(|line| line["stage"] == stage).count();
+        assert_eq!((of("stage begins"), of("stage is done")), (1, 1), "{stage}: {log}");
+    }
+    assert!(with("stage is done").iter().all(|line| line["elapsed_ms"].is_number()), "{log}");
+    let ensured = |role: &str| {
+        let is_it = |line: &&&Value| line["key"].as_str().unwrap().ends_with(role);
+        with("ensure").iter().filter(is_it).count()
+    };
+    for role in ["/bridge", "/firewall", "/initrd", "/tap", "/vmm"] {
+        assert!(ensured(role) > 0, "{role}: {log}");
+    }
+    assert!(!with("call of the VMM's API").is_empty(), "{log}");
+    let ran = |program: &str| {
+        with("program ended").iter().any(|line| line["argv"].as_str().unwrap().contains(program))
+    };
+    assert!(ran("nft") && !with("program started").is_empty(), "{log}");
+    assert_eq!(with("ready").len(), 2, "{log}");
+    let info = lines.iter().filter(|line| line["level"] == "info").count();
+    assert!(info <= 6, "at `info` a start is a handful of lines, and not {info}: {log}");
+    // The same for people.
+    let text = site.banger(&["daemon", "logs", "--op", &op, "-n", "100000"]);
+    assert_eq!(text.ok().lines().filter(|line| line.contains(&op)).count(), lines.len());
 }
 
 /// The VM is stopped, the guest has unmounted its disks, and the host has nothing of the run.

@@ -22,6 +22,7 @@ fn a_boot_is_shown_live_and_a_session_is_interactive() {
 
     let log = follow(&site);
     session(&site);
+    stats_are_watched(&site);
     ends_with_the_vm(&site, log);
     site.banger(&["vm", "delete", "otter"]).ok();
     site.finish();
@@ -48,6 +49,29 @@ fn session(site: &Site) {
     terminal.type_line("echo from the guest > /dev/ttyS0");
     terminal.type_line("exit 9");
     terminal.close(ANSWER).0.code(9);
+}
+
+/// What VMs use is shown anew every two seconds, with who comes and without who goes; the terminal
+/// is left as it was.
+fn stats_are_watched(site: &Site) {
+    let mut terminal = Terminal::open(site, &["vm", "stats", "-w"]);
+    terminal.expect("NAME ", ANSWER);
+    terminal.expect("█", ANSWER);
+    terminal.expect("otter ", ANSWER);
+    site.banger(&["vm", "create", "--name", "heron", "--no-start"]).ok();
+    terminal.expect("heron  created ", ANSWER);
+    site.banger(&["vm", "delete", "heron"]).ok();
+    // Two looks begin after it is gone, and the second is complete.
+    for _ in 0..3 {
+        terminal.expect("NAME ", ANSWER);
+    }
+    terminal.type_control(b'C');
+    let (ended, shown) = terminal.close(ANSWER);
+    ended.code(130);
+    let looks: Vec<&str> = shown.split("NAME ").collect();
+    assert!(!looks[looks.len() - 2].contains("heron"), "{shown}");
+    assert!(shown.ends_with("\r\x1b[K"), "the cursor is at the start of a line: {shown:?}");
+    assert!(!shown.contains("\x1b[?"), "no state of the terminal is changed: {shown:?}");
 }
 
 fn follow(site: &Site) -> Running {

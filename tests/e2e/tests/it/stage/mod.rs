@@ -2,6 +2,7 @@
 //! world beyond the host, broken bundles, and a look at the machine that does not trust banger.
 
 mod bundle;
+mod log;
 mod names;
 mod program;
 mod pty;

@@ -1,6 +1,7 @@
 //! A site: namespaces, directories and a daemon of a test's own, and proof that nothing of it
 //! stays.
 
+use super::log::{self, Secrets};
 use super::program::{Call, Running, has_ended, tool};
 use super::remains;
 use super::transcript::Transcript;
@@ -8,7 +9,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs;
@@ -29,6 +30,7 @@ pub(crate) struct Site {
     programs: PathBuf,
     links: BTreeSet<String>,
     instance: OnceCell<String>,
+    secrets: RefCell<Secrets>,
     finished: bool,
 }
 
@@ -46,7 +48,8 @@ impl Site {
         let dir = dir.canonicalize().unwrap();
         let programs = PathBuf::from(variable("BANGER_TEST_PROGRAMS"));
         let (links, instance) = (remains::links(), OnceCell::new());
-        let site = Self { dir, programs, links, instance, finished: false };
+        let secrets = RefCell::default();
+        let site = Self { dir, programs, links, instance, secrets, finished: false };
         for name in ["h", "s"] {
             fs::create_dir(site.dir.join(name)).unwrap();
         }
@@ -113,13 +116,25 @@ impl Site {
     /// Runs a `banger` that boots VMs, and gives it the time for that.
     #[track_caller]
     pub(crate) fn boot(&self, args: &[&str]) -> Transcript {
-        self.begin_boot(args).within(BOOT)
+        let booted = self.begin_boot(args).within(BOOT);
+        self.check_secrets();
+        booted
     }
 
     /// Runs a line in a guest's shell, which has to succeed, and returns what it wrote.
     #[track_caller]
     pub(crate) fn ssh(&self, vm: &str, line: &str) -> String {
-        self.banger(&["vm", "ssh", vm, "--", line]).ok().to_owned()
+        let said = self.banger(&["vm", "ssh", vm, "--", line]).ok().to_owned();
+        self.check_secrets();
+        said
+    }
+
+    /// No key of the VMs that there are or were is in a log.
+    #[track_caller]
+    fn check_secrets(&self) {
+        let mut secrets = self.secrets.borrow_mut();
+        secrets.look_for_more(&self.state());
+        secrets.assert_in_no_log(&self.state());
     }
 
     /// The VM as `vm show --json` has it.
@@ -217,7 +232,8 @@ impl Site {
         assert_eq!(self.of_vms(), [""; 0], "something of a VM is there");
     }
 
-    /// The end of a test: the site is clean, the daemon ends, and then nothing runs.
+    /// The end of a test: the site is clean, the daemon ends, and then nothing runs. What it has
+    /// logged is as it should be.
     #[track_caller]
     pub(crate) fn finish(mut self) {
         self.assert_clean();
@@ -225,6 +241,9 @@ impl Site {
         let left = remains::processes(&self.dir);
         assert!(left.is_empty(), "still running: {left:?}");
         assert!(!self.runtime().join("bangerd.sock").exists(), "the socket is still there");
+        self.check_secrets();
+        assert!(self.secrets.borrow().len() > 0, "at least the key that enters VMs is known");
+        log::check_lines(&self.state());
         self.finished = true;
     }
 
@@ -294,6 +313,8 @@ fn configuration(settings: &[String]) -> String {
     let mut lines = settings.to_vec();
     let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
     let mut usual = vec![format!("bundle_dir = '{}'", good_bundle().display())];
+    // So that the logs are checked with everything that they can have.
+    usual.push("log_level = 'debug'".to_owned());
     for name in ["vmm", "overlay"] {
         if let Ok(value) = std::env::var(format!("BANGER_{}", name.to_uppercase())) {
             usual.push(format!("{name} = '{value}'"));
