@@ -76,8 +76,7 @@ impl Nextest {
     pub(super) fn check_borders(&self, workspace: &Workspace) -> Result<()> {
         let mut levels: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
         let mut ignored = Vec::new();
-        // The testbed repeats others' tests.
-        for level in &[Level::Unit, Level::Host, Level::E2e] {
+        for level in &[Level::Unit, Level::Host, Level::E2e, Level::Testbed] {
             let text = self
                 .reusing(workspace, "list")
                 .args(["--profile", level.profiles()[0], "--message-format", "json"])
@@ -86,7 +85,9 @@ impl Nextest {
             let list: List = serde_json::from_str(&text).context("cannot understand the list")?;
             for (binary, name, test) in list.tests() {
                 let found = levels.entry(format!("{binary} {name}")).or_default();
-                found.extend(test.is_matched().then_some(level.name()));
+                // The testbed repeats others' tests beside its own.
+                let counts = *level != Level::Testbed || is_of_testbed(name);
+                found.extend((counts && test.is_matched()).then_some(level.name()));
                 if test.ignored && *level == Level::Unit {
                     ignored.push(format!("{binary} {name}"));
                 }
@@ -231,6 +232,11 @@ impl Test {
         // An ignored test counts with the level that it would run at.
         matches!(self.filter_match, Match::Matches) || self.ignored
     }
+}
+
+/// Whether a test is in a module `testbed_…`.
+fn is_of_testbed(test: &str) -> bool {
+    test.starts_with("testbed_") || test.contains("::testbed_")
 }
 
 fn wrong_borders(levels: &BTreeMap<String, Vec<&'static str>>, ignored: &[String]) -> Vec<String> {

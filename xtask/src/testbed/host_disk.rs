@@ -24,11 +24,13 @@ const SIZE: &str = "24G";
 const RECIPE: u32 = 1;
 
 /// What is installed beside Debian's minimum.
-const PACKAGES: [&str; 26] = [
+const PACKAGES: [&str; 31] = [
     "btrfs-progs",
     "ca-certificates",
     "curl",
+    "dbus",
     "dmsetup",
+    "dnsmasq-base",
     "e2fsprogs",
     "initramfs-tools",
     "iproute2",
@@ -38,6 +40,7 @@ const PACKAGES: [&str; 26] = [
     "less",
     "linux-image-amd64",
     "netcat-openbsd",
+    "network-manager",
     "nftables",
     "openssh-client",
     "openssh-server",
@@ -45,10 +48,12 @@ const PACKAGES: [&str; 26] = [
     "psmisc",
     "skopeo",
     "strace",
+    "systemd-resolved",
     "systemd-sysv",
     "tcpdump",
     "udev",
     "umoci",
+    "unbound",
     "vim-tiny",
     "xfsprogs",
 ];
@@ -108,8 +113,11 @@ const AFTER: [(&str, &str); 8] = [
     ),
 ];
 
-/// Units that have no work here.
-const MASKED: [&str; 18] = [
+/// Units that have no work here. The tests start resolvers of their own, in networks of their own.
+const MASKED: [&str; 24] = [
+    "NetworkManager-dispatcher.service",
+    "NetworkManager-wait-online.service",
+    "NetworkManager.service",
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
@@ -128,6 +136,9 @@ const MASKED: [&str; 18] = [
     "systemd-binfmt.service",
     "systemd-logind.service",
     "systemd-pstore.service",
+    "systemd-resolved.service",
+    "unbound-resolvconf.service",
+    "unbound.service",
 ];
 
 /// The directory with the disk, which is built if need be. It needs root.

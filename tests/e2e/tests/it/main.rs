@@ -18,3 +18,4 @@ mod refusals;
 mod run;
 mod sizes;
 mod terminal;
+mod testbed_names;

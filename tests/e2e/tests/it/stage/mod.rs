@@ -1,22 +1,30 @@
 //! What a test plays on: programs with deadlines, a site with a daemon of its own, a terminal, a
-//! world beyond the host, broken bundles, and a look at the machine that does not trust banger.
+//! world beyond the host, servers in guests, a host's resolvers, broken bundles, and a look at the
+//! machine that does not trust banger.
 
 mod bundle;
+mod guest;
 mod log;
 mod names;
 mod program;
 mod pty;
 mod remains;
 mod repository;
+mod resolver;
 mod site;
 mod transcript;
 mod world;
 
 pub(crate) use bundle::{Variant, kernel_module};
+pub(crate) use guest::assert_web_reached_by_name;
 pub(crate) use names::lookup;
-pub(crate) use program::{Running, tool};
+pub(crate) use program::{Call, Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
 pub(crate) use repository::Repository;
+pub(crate) use resolver::{
+    ResolvConf, Service, address_of, end_network_manager, own_dir, start_bus, start_dnsmasq,
+    start_network_manager, start_resolved, start_unbound,
+};
 pub(crate) use site::{QUICK, Site, pid};
 pub(crate) use transcript::Transcript;
 pub(crate) use world::{Server, World};

@@ -67,6 +67,11 @@ impl Site {
         self.dir.join("r")
     }
 
+    /// The home of the user whose daemon it is.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.join("h")
+    }
+
     fn config(&self) -> PathBuf {
         self.dir.join("config.toml")
     }
@@ -76,7 +81,7 @@ impl Site {
         let mut env = vec![
             ("PATH".to_owned(), std::env::var("PATH").unwrap()),
             ("TERM".to_owned(), "xterm".to_owned()),
-            ("HOME".to_owned(), path(self.dir.join("h"))),
+            ("HOME".to_owned(), path(self.home())),
             ("BANGER_CONFIG".to_owned(), path(self.config())),
             ("BANGER_STATE_DIR".to_owned(), path(self.state())),
             ("BANGER_RUNTIME_DIR".to_owned(), path(self.runtime())),
