@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 pub(crate) type Package = (&'static str, &'static str);
 
 /// The packages, with what each is for.
-const PACKAGES: [Package; 17] = [
+const PACKAGES: [Package; 18] = [
     ("apt", "fetches the kernel's package for the bundle"),
     ("bind9-dnsutils", "has `dig`, which asks the DNS server"),
+    ("curl", "asks guests by name in tests"),
     ("dmsetup", "layers root disks"),
     ("e2fsprogs", "makes file systems"),
     ("g++", "compiles libFuzzer"),

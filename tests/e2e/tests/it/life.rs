@@ -1,9 +1,9 @@
 //! One VM from its creation to its end: what it keeps, what it tells, and how it goes.
 
-use crate::stage::{Site, until};
+use crate::stage::{Site, answer_datagrams, until};
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// What is to stay the same for all of a VM's life, as the guest sees it.
@@ -28,12 +28,11 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
     assert!(identity.ends_with("eth0 172.16.0.2/24\n"), "{identity}");
     commands_pass_through_ssh(&site);
     what_the_guest_listens_on_is_told(&site);
-    let forwarded = site.banger(&["vm", "forward", "otter", "2222:22"]);
-    assert_eq!(forwarded.ok(), "otter: 127.0.0.1:2222/tcp leads to otter.vm:22\n");
-    assert_eq!(banner_at_2222().unwrap(), "SSH-");
+    ports_are_led_into_the_guest(&site);
+    assert_ports_lead_into_the_guest(&site);
 
     assert_eq!(site.banger(&["vm", "stop", "otter"]).ok(), "otter: stopped\n");
-    assert_eq!(banner_at_2222().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_ports_lead_nowhere();
     ended_in_good_order(&site);
     let entered = site.banger(&["vm", "ssh", "otter"]);
     entered.refused("`otter` cannot be entered: it is stopped");
@@ -42,7 +41,7 @@ fn a_vm_keeps_its_files_and_identity_over_stop_and_start() {
 
     site.boot(&["vm", "start", "otter"]).shows("otter: ready in ");
     the_start_can_be_read_from_the_log(&site);
-    assert_eq!(banner_at_2222().unwrap(), "SSH-");
+    assert_ports_lead_into_the_guest(&site);
     let again = site.ssh("otter", &format!("{READ}; {RECOVERIES}; {IDENTITY}"));
     assert_eq!(again, format!("kept\nkept\n0\n{identity}"));
 
@@ -104,6 +103,42 @@ fn commands_pass_through_ssh(site: &Site) {
     assert!(piped.ok().contains(" 300000"), "{piped}");
 }
 
+fn ports_are_led_into_the_guest(site: &Site) {
+    for (forward, from, to) in
+        [("2222:22", "2222/tcp", "22"), ("5301:5300/udp", "5301/udp", "5300")]
+    {
+        let forwarded = site.banger(&["vm", "forward", "otter", forward]);
+        let told = format!("otter: 127.0.0.1:{from} leads to otter.vm:{to}\n");
+        assert_eq!(forwarded.ok(), told);
+    }
+}
+
+/// What listens in the guest answers at the host's ports, and each of two programs that ask at once
+/// hears the answer to its own question.
+#[track_caller]
+fn assert_ports_lead_into_the_guest(site: &Site) {
+    assert_eq!(banner_at_2222().unwrap(), "SSH-");
+    answer_datagrams(site);
+    let (one, other) = (towards_5301(), towards_5301());
+    let ask = |socket: &UdpSocket, word: &str| socket.send(word.as_bytes()).is_ok();
+    let heard = |socket: &UdpSocket, word: &str| {
+        let answer = answer(socket).ok();
+        assert!(answer.as_ref().is_none_or(|answer| *answer == format!("otter: {word}")));
+        answer.is_some()
+    };
+    until("both are answered", Duration::from_secs(90), || {
+        ask(&one, "one") && ask(&other, "other") && heard(&one, "one") && heard(&other, "other")
+    });
+}
+
+#[track_caller]
+fn assert_ports_lead_nowhere() {
+    assert_eq!(banner_at_2222().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let socket = towards_5301();
+    socket.send(b"hello").unwrap();
+    assert_eq!(answer(&socket).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
 /// The first bytes of what answers at that port of the host.
 fn banner_at_2222() -> io::Result<String> {
     let mut stream = TcpStream::connect("127.0.0.1:2222")?;
@@ -111,6 +146,21 @@ fn banner_at_2222() -> io::Result<String> {
     let mut banner = [0; 4];
     stream.read_exact(&mut banner)?;
     Ok(String::from_utf8_lossy(&banner).into_owned())
+}
+
+/// A program of the host that speaks to that port by UDP.
+fn towards_5301() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:5301").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket
+}
+
+/// The next datagram.
+fn answer(socket: &UdpSocket) -> io::Result<String> {
+    let mut answer = [0; 2048];
+    let length = socket.recv(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
 fn what_the_guest_listens_on_is_told(site: &Site) {

@@ -1,6 +1,6 @@
 //! Two VMs at once, and what each of them reaches.
 
-use crate::stage::{Server, Site, World, lookup, until};
+use crate::stage::{ResolvConf, Server, Site, World, assert_web_reached_by_name, lookup, until};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ const HOST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 
 #[test]
 fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
-    let mut site = Site::with(&[format!("nameservers = ['{}']", World::SERVER)]);
+    // Here the host's programs ask the daemon itself.
+    let names = format!("nameservers = ['{}']", World::SERVER);
+    let mut site = Site::with(&[names, "dns_listen = '127.0.0.1:53'".to_owned()]);
+    let _conf = ResolvConf::naming("127.0.0.1");
     let world = World::new();
     site.own_links();
     site.banger(&["daemon", "start"]).ok();
@@ -22,6 +25,7 @@ fn two_vms_reach_the_host_and_only_with_nat_each_other_and_the_world() {
     know_each_others_names_and_with_nat_the_worlds(&site, &world);
     only_with_nat_the_world(&site, &world);
     only_with_nat_each_other(&site);
+    assert_web_reached_by_name(&site, "heron");
     several_at_once(&site);
     site.finish();
 }

@@ -8,6 +8,8 @@ const WEB: &str = r#"setsid -f perl -MIO::Socket::INET -e '$s = IO::Socket::INET
 /// What asks it, by name, in a program that knows nothing of banger. The server may have to begin.
 const PAGE: [&str; 7] =
     ["-sS", "--retry", "9", "--retry-all-errors", "-m", "60", "http://otter.vm:8000/"];
+/// Answers each datagram at port 5300 with what is in it and a word before.
+const DATAGRAMS: &str = r#"setsid -f perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 5300); while ($s->recv($text, 2048)) { $s->send("otter: $text") }' < /dev/null > /dev/null 2>&1"#;
 
 /// A web server in `otter` is reached by name from the host, and from another guest.
 #[track_caller]
@@ -17,4 +19,10 @@ pub(crate) fn assert_web_reached_by_name(site: &Site, other: &str) {
     assert_eq!(from_host.ok(), "hello from otter\n", "from the host");
     let from_other = site.ssh(other, &format!("curl {}", PAGE.join(" ")));
     assert_eq!(from_other, "hello from otter\n", "from {other}");
+}
+
+/// Has `otter` answer datagrams at port 5300, as soon as the program has begun.
+#[track_caller]
+pub(crate) fn answer_datagrams(site: &Site) {
+    site.ssh("otter", DATAGRAMS);
 }

@@ -16,7 +16,7 @@ mod transcript;
 mod world;
 
 pub(crate) use bundle::{Variant, kernel_module};
-pub(crate) use guest::assert_web_reached_by_name;
+pub(crate) use guest::{answer_datagrams, assert_web_reached_by_name};
 pub(crate) use names::lookup;
 pub(crate) use program::{Call, Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
