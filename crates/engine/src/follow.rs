@@ -51,18 +51,19 @@ pub(crate) async fn follow<T: Send + 'static>(
     let left = report.left();
     tokio::pin!(work, left);
     let mut phase = None;
+    let mut take = |told, report: &mut Reporter| match told {
+        Told::Step(step) => {
+            if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
+                report.end(running);
+            }
+        }
+        Told::Amount(done, total) => report.amount(done, total),
+    };
     let result = loop {
         let goes_on = !cancel.load(Ordering::Relaxed);
         tokio::select! {
             biased;
-            Some(told) = told.recv() => match told {
-                Told::Step(step) => {
-                    if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
-                        report.end(running);
-                    }
-                }
-                Told::Amount(done, total) => report.amount(done, total),
-            },
+            Some(told) = told.recv() => take(told, report),
             result = &mut work => break result,
             () = shared.closing.cancelled(), if goes_on => cancel.store(true, Ordering::Relaxed),
             () = &mut left, if goes_on && interest == Interest::Asker => {
@@ -70,6 +71,10 @@ pub(crate) async fn follow<T: Send + 'static>(
             }
         }
     };
+    // The work may have said its last while it was seen to have ended.
+    while let Ok(told) = told.try_recv() {
+        take(told, report);
+    }
     if let (Some(running), Ok(_)) = (phase, &result) {
         report.end(running);
     }
