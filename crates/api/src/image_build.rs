@@ -34,12 +34,13 @@ pub struct BuildImage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub modules: Option<PathBuf>,
-    /// Its kernel, an ELF `vmlinux`; that of the image to begin with when absent. It is built with
-    /// the latter.
+    /// Its kernel, an ELF `vmlinux`, which its build boots too; that of the image to begin with when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub kernel: Option<PathBuf>,
-    /// The archive of that kernel's modules; absent where it needs none.
+    /// The archive of the modules that this kernel needs to boot; when absent, it is made of `modules`,
+    /// and where these are absent too, the kernel needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub initrd: Option<PathBuf>,

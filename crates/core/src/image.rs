@@ -53,6 +53,17 @@ pub struct ImageRecord {
     pub created_at: UnixMillis,
 }
 
+impl Image {
+    /// The same with another kernel, if there is one.
+    #[must_use]
+    pub fn booting(self, own: Option<BootFiles>) -> Self {
+        match own {
+            Some(BootFiles { kernel, initrd }) => Self { kernel, initrd, ..self },
+            None => self,
+        }
+    }
+}
+
 /// A kernel with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFiles {

@@ -220,6 +220,7 @@ mod tests {
                 host_key: HostKey { private: String::new(), public: String::new() },
             },
             purpose: Purpose::Work,
+            own_kernel: None,
             overlay,
             state: VmState::Created,
             vmm: None,

@@ -3,6 +3,7 @@
 use crate::forward::Forward;
 use crate::guest::HostKey;
 use crate::id::{ImageId, OpId, VmId};
+use crate::image::BootFiles;
 use crate::net::{GuestIp, MacAddr};
 use crate::resource::CloneMethod;
 use crate::spec::VmSpec;
@@ -27,6 +28,9 @@ pub struct Vm {
     /// What it is there for, for life.
     #[serde(default)]
     pub purpose: Purpose,
+    /// What it boots in place of its image's kernel, for life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_kernel: Option<BootFiles>,
     /// How its root disk is layered over the image, for life.
     pub overlay: OverlayMethod,
     /// Where it is in its life.

@@ -12,11 +12,13 @@
 mod bench;
 mod finish;
 mod log;
+mod own_kernel;
 mod plan;
 mod running;
 mod stale;
 
 pub use bench::{RealWorkbench, Workbench};
+pub(crate) use own_kernel::sweep_archives;
 pub use plan::{BuildCopy, BuildImage};
 pub(crate) use running::Builds;
 pub(crate) use stale::staleness;
@@ -34,7 +36,7 @@ use crate::shared::Shared;
 use crate::task::{VmHandle, Work};
 use banger_core::error::fault;
 use banger_core::id::OpId;
-use banger_core::image::{Image, ImageRecord};
+use banger_core::image::{BootFiles, Image, ImageRecord};
 use banger_core::spec::SpecChange;
 use banger_core::state::{Readiness, VmState};
 use banger_core::vm::Purpose;
@@ -44,6 +46,7 @@ use banger_provision::{
 };
 use finish::finish;
 use log::{BuildLog, Lines};
+use own_kernel::Placed;
 use plan::{Plan, prepare};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,12 +80,15 @@ async fn try_build(
 ) -> Result<Finished, EngineError> {
     let cancel = shared.builds.enter(&report.id);
     let draft = Draft::begin(shared, &report.id, &request.name)?;
-    let plan = blocking(move || prepare(request)).await?;
+    let mut plan = blocking(move || prepare(request)).await?;
     let (base, image) = base(shared, &plan).await?;
     let log = BuildLog::create(shared.settings.layout.state_dir(), &report.id)?;
-    let handle = temporary_vm(shared, &report.id, &plan, &base)?;
+    let kernel = plan.kernel.take();
+    let kernel = kernel.map(|own| own.place(&shared.settings.layout, &report.id)).transpose()?;
+    let own = kernel.as_ref().map(|placed| placed.boot.clone());
+    let handle = temporary_vm(shared, &report.id, &plan, &base, own)?;
     report.note(format!("what the guest says goes to `{}`", log.path().display()));
-    let job = Job { shared: Arc::clone(shared), plan, base, image, handle, log };
+    let job = Job { shared: Arc::clone(shared), plan, base, image, handle, log, kernel };
     let made = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(ImageBuildError::Cancelled.into()),
@@ -137,6 +143,7 @@ fn temporary_vm(
     op: &OpId,
     plan: &Plan,
     base: &ImageRecord,
+    own_kernel: Option<BootFiles>,
 ) -> Result<VmHandle, EngineError> {
     let size = plan.request.size.or_else(|| base.size.and_then(finish::whole_mebibytes));
     let spec = SpecChange {
@@ -150,7 +157,7 @@ fn temporary_vm(
     let mut numbered = (1..).map(|number| vm_name(plan.request.name.as_str(), number));
     let name = numbered.find(|name| !taken.contains(name));
     let image = Some(base.name.clone());
-    register(shared, op, &NewVm { name, image, spec, start: None }, purpose)
+    register(shared, op, &NewVm { name, image, spec, start: None }, purpose, own_kernel)
 }
 
 /// `build-dev`, `build-dev-2`, and so on.
@@ -181,6 +188,7 @@ struct Job {
     image: Image,
     handle: VmHandle,
     log: BuildLog,
+    kernel: Option<Placed>,
 }
 
 impl Job {
@@ -317,7 +325,10 @@ impl Job {
         let view = self.handle.view();
         self.log.append_end(&error, &last_lines(&view.paths.console_log, TAIL_LINES));
         let (source, kept) = match kept {
-            Kept::Kept => (error, Some(view.vm.name)),
+            Kept::Kept => {
+                self.kernel.into_iter().for_each(Placed::keep);
+                (error, Some(view.vm.name))
+            }
             Kept::Removed => (discard(&self.shared, &self.handle, error, report).await, None),
         };
         ImageBuildError::Failed {

@@ -12,6 +12,7 @@ use crate::store::Insert;
 use crate::task::{VmHandle, VmTask, Work};
 use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
+use banger_core::image::BootFiles;
 use banger_core::net::{GuestIp, MacAddr};
 use banger_core::state::VmState;
 use banger_core::vm::{Identity, OverlayMethod, Purpose, Vm};
@@ -24,7 +25,7 @@ const TRIES: usize = 64;
 
 /// Makes the VM and, if it says so, boots it.
 pub(crate) async fn create(shared: Arc<Shared>, new: NewVm, report: Reporter) -> Answer {
-    let handle = match register(&shared, &report.id, &new, Purpose::Work) {
+    let handle = match register(&shared, &report.id, &new, Purpose::Work, None) {
         Ok(handle) => handle,
         Err(error) => return Ok((report, Err(error))),
     };
@@ -81,6 +82,7 @@ pub(crate) fn register(
     op: &OpId,
     new: &NewVm,
     purpose: Purpose,
+    own_kernel: Option<BootFiles>,
 ) -> Result<VmHandle, EngineError> {
     let spec = new.spec.over_defaults(&shared.settings.defaults)?;
     let image = match &new.image {
@@ -108,6 +110,7 @@ pub(crate) fn register(
             host_key: host_key(name.as_str())?,
         },
         purpose,
+        own_kernel,
         overlay: overlay(shared.settings.overlay, purpose),
         state: VmState::Created,
         vmm: None,

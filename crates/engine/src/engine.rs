@@ -83,6 +83,7 @@ impl Engine {
             tracing::warn!(error = fault(&error), "the default image cannot be used");
         }
         reconcile(&shared).await?;
+        build::sweep_archives(&shared);
         Ok(Self { shared })
     }
 
@@ -288,7 +289,8 @@ impl Engine {
     /// What a VM boots from, as far as the records tell; the files are not looked at.
     pub fn boots_from(&self, vm: &Vm) -> Option<Image> {
         let catalog = &self.shared.catalog;
-        catalog.get(&vm.image)?.image(catalog.default().as_ref())
+        let image = catalog.get(&vm.image)?.image(catalog.default().as_ref())?;
+        Some(image.booting(vm.own_kernel.clone()))
     }
 
     /// Whether a new VM of that image boots with anything of the runtime bundle's.

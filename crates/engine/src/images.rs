@@ -13,7 +13,7 @@ use crate::view::ImageView;
 use crate::{draft, import};
 use banger_core::error::fault;
 use banger_core::id::{ImageId, VmId};
-use banger_core::image::{Image, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::image::{BootFiles, Image, ImageKind, ImageOrigin, ImageRecord};
 use banger_core::resource::{Observed, Role};
 use banger_core::unit::Bytes;
 use banger_core::vm::{OverlayMethod, Vm};
@@ -102,8 +102,8 @@ pub(crate) async fn image_of(shared: &Arc<Shared>, vm: &Vm) -> Result<Image, Eng
             if has_root { Need::Boot } else { Need::All }
         }
     };
-    let shared = Arc::clone(shared);
-    blocking(move || check(&shared, &record, need)).await
+    let (shared, own) = (Arc::clone(shared), vm.own_kernel.clone());
+    blocking(move || check_booting(&shared, &record, own, need)).await
 }
 
 /// Which of an image's files have to be there.
@@ -121,12 +121,23 @@ pub(crate) fn check(
     record: &ImageRecord,
     need: Need,
 ) -> Result<Image, EngineError> {
+    check_booting(shared, record, None, need)
+}
+
+/// As [`check`], with another kernel in place of the image's.
+fn check_booting(
+    shared: &Shared,
+    record: &ImageRecord,
+    own: Option<BootFiles>,
+    need: Need,
+) -> Result<Image, EngineError> {
     let default = shared.catalog.default();
     let Some(image) = record.image(default.as_ref()) else {
         // The bundle can say why there is none.
         bundle_image(shared)?;
         return Err(ImageError::NoKernel { name: record.name.clone() }.into());
     };
+    let image = image.booting(own);
     match check_files(shared, &image, need) {
         Ok(()) => Ok(image),
         Err(source) => Err(ImageError::Artifact { name: image.name, source }.into()),

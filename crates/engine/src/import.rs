@@ -11,6 +11,7 @@ use crate::draft::Draft;
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::follow::{Interest, Tell, Told, follow, tell};
+use crate::kernel::render_boot_modules;
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, now};
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
@@ -21,9 +22,7 @@ use banger_image::import::{
     ImportError, ImportRecord, ImportRequest, ImportStep, Imported, Limits, RECORD_FILE,
     import as real,
 };
-use banger_image::initrd::{GUEST_MODULES, render_modules_archive};
 use banger_image::kernel::extract_vmlinux;
-use banger_image::modules::ModuleTree;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -194,11 +193,7 @@ impl Job<'_> {
         let Some(modules) = &self.request.modules else {
             return Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: None }));
         };
-        let archive = ModuleTree::open(modules)
-            .map_err(Into::into)
-            .and_then(|tree| render_modules_archive(&tree, &GUEST_MODULES))
-            .map_err(|source| ImageError::Modules { path: modules.clone(), source })?;
-        self.write(INITRD_FILE, &archive)?;
+        self.write(INITRD_FILE, &render_boot_modules(modules)?)?;
         Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: Some(INITRD_FILE.into()) }))
     }
 

@@ -24,6 +24,7 @@ mod forward;
 mod guest_init;
 mod images;
 mod import;
+mod kernel;
 mod keys;
 mod measure;
 mod monitor;

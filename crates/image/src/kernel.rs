@@ -20,6 +20,8 @@ pub use crate::compression::UnpackError;
 
 /// The largest kernel that is unpacked. Debian's are 40 to 80 MB.
 const MAX_KERNEL: usize = 1 << 30;
+/// What a release has at most, with its end (`__NEW_UTS_LEN`).
+const MAX_RELEASE: usize = 65;
 const SETUP_SECTS: usize = 0x1f1;
 const BOOT_FLAG: usize = 0x1fe;
 const HEADER: usize = 0x202;
@@ -88,6 +90,19 @@ pub fn extract_vmlinux(image: &[u8]) -> Result<Cow<'_, [u8]>, KernelError> {
     }
     check_elf(&kernel)?;
     Ok(Cow::Owned(kernel))
+}
+
+/// The release of an uncompressed kernel, as `uname -r` prints it and its modules' directory is called;
+/// `None` where the kernel does not say.
+pub fn release(vmlinux: &[u8]) -> Option<&str> {
+    // `linux_banner` (init/version-timestamp.c). `linux_proc_banner` has a `%s` in the release's place.
+    const BANNER: &[u8] = b"Linux version ";
+    memchr::memmem::find_iter(vmlinux, BANNER).find_map(|at| {
+        let rest = &vmlinux[at + BANNER.len()..];
+        let end = rest.iter().take(MAX_RELEASE).position(|byte| *byte == b' ')?;
+        let release = std::str::from_utf8(&rest[..end]).ok()?;
+        release.starts_with(|c: char| c.is_ascii_digit()).then_some(release)
+    })
 }
 
 /// Checks that a file which begins with these bytes (64 are enough) is an ELF kernel for x86-64.
@@ -159,6 +174,19 @@ pub(crate) mod tests {
         bytes[..4].copy_from_slice(b"\x7fELF");
         [bytes[4], bytes[5], bytes[16], bytes[18]] = [2, 1, 2, 62];
         bytes
+    }
+
+    #[test]
+    fn the_release_is_the_one_in_the_kernels_banner() {
+        let kernel = |text: &str| [elf(), text.as_bytes().to_vec(), vec![0; 9]].concat();
+        let banner = "%s version %s\0Linux version %s (x)\0Linux version 6.1.0-9-amd64 (gcc) #1";
+        assert_eq!(release(&kernel(banner)), Some("6.1.0-9-amd64"));
+        for without in ["", "Linux version ", "Linux version 6.1.0-9-amd64", "Linux version x (y)"]
+        {
+            assert_eq!(release(&kernel(without)), None, "{without}");
+        }
+        let endless = format!("Linux version {} ", "6".repeat(65));
+        assert_eq!(release(&kernel(&endless)), None);
     }
 
     /// A bzImage with a stub of `setup_sects` and the payload 100 bytes into the code.

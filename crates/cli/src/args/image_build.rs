@@ -39,7 +39,7 @@ pub(crate) struct BuildArgs {
     /// Its kernel, an ELF vmlinux [default: that of the image to begin with]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// The archive of that kernel's modules, where it needs any to boot
+    /// The archive of the modules that it needs to boot [default: made of those in --modules]
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
     /// A script to be run in the guest; can be given several times

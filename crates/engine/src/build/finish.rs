@@ -62,9 +62,9 @@ pub(super) async fn finish(
 
 /// What the image boots with, as it is before it is copied.
 fn boot(job: &Job) -> BootFiles {
-    let (request, base) = (&job.plan.request, &job.image);
-    match &request.kernel {
-        Some(kernel) => BootFiles { kernel: kernel.clone(), initrd: request.initrd.clone() },
+    let base = &job.image;
+    match &job.kernel {
+        Some(own) => own.boot.clone(),
         None => BootFiles { kernel: base.kernel.clone(), initrd: base.initrd.clone() },
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct BuildLog {
 impl BuildLog {
     /// Begins a log; of more than a few, the oldest go.
     pub(super) fn create(state_dir: &Path, op: &OpId) -> Result<Self, EngineError> {
-        let dir = state_dir.join("builds");
+        let dir = builds_dir(state_dir);
         let path = dir.join(format!("{op}.log"));
         let failed = |action, path: &Path| {
             let path = path.to_owned();
@@ -107,9 +107,15 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Removes all but the newest.
+/// Where builds have what stays of them.
+pub(super) fn builds_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("builds")
+}
+
+/// Removes all logs but the newest.
 fn prune(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| entry.path().extension().is_some_and(|it| it == "log"));
     let dated = entries.filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())));
     let mut all: Vec<_> = dated.collect();
     all.sort();

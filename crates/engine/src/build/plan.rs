@@ -1,10 +1,10 @@
 //! What is to be built, looked at before anything is made.
 
+use super::own_kernel::OwnKernel;
 use crate::error::{EngineError, ImageBuildError, ImageError};
 use banger_core::spec::SpecChange;
 use banger_core::unit::MiB;
 use banger_core::vm_name::ImageName;
-use banger_image::artifact::check_kernel;
 use banger_provision::{FileRecord, ModulesTree, PackageList, PackageName, digest};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct BuildImage {
     pub modules: Option<PathBuf>,
     /// Its kernel; that of the image to begin with when absent.
     pub kernel: Option<PathBuf>,
-    /// The archive of that kernel's modules; absent where it needs none.
+    /// The archive of the modules that this kernel needs to boot; made of `modules` when absent.
     pub initrd: Option<PathBuf>,
     /// Scripts to be run, in order.
     pub scripts: Vec<PathBuf>,
@@ -56,6 +56,7 @@ pub(super) struct Plan {
     /// The digest of those that the file asks for.
     pub(super) file_sha256: Option<String>,
     pub(super) modules: Option<ModulesTree>,
+    pub(super) kernel: Option<OwnKernel>,
     pub(super) scripts: Vec<FileRecord>,
 }
 
@@ -70,13 +71,6 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
         }
         fs::metadata(path).map_err(unread(path))?;
     }
-    if request.initrd.is_some() && request.kernel.is_none() {
-        return Err(ImageError::InitrdAlone.into());
-    }
-    if let Some(kernel) = &request.kernel {
-        let name = request.name.clone();
-        check_kernel(kernel).map_err(|source| ImageError::Artifact { name, source })?;
-    }
     let mut list = PackageList::default();
     let mut file_sha256 = None;
     if let Some(path) = &request.package_file {
@@ -88,12 +82,13 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
     request.packages.iter().cloned().for_each(|name| list.add(name));
     let modules = request.modules.as_deref().map(ModulesTree::open).transpose();
     let modules = modules.map_err(|source| ImageBuildError::Provision(source.into()))?;
+    let kernel = OwnKernel::prepare(&request, modules.as_ref())?;
     let scripts = request.scripts.iter().map(|path| {
         let sha256 = digest(path).map_err(unread(path))?;
         Ok(FileRecord { path: path.clone(), sha256 })
     });
     let scripts = scripts.collect::<Result<_, EngineError>>()?;
-    Ok(Plan { list, file_sha256, modules, scripts, request })
+    Ok(Plan { list, file_sha256, modules, kernel, scripts, request })
 }
 
 fn unread(path: &Path) -> impl Fn(std::io::Error) -> EngineError {

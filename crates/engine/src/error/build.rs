@@ -1,6 +1,6 @@
 //! Why an image cannot be built.
 
-use super::{EngineError, said};
+use super::{EngineError, list, said};
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::id::OpId;
 use banger_core::state::Readiness;
@@ -62,6 +62,20 @@ pub enum ImageBuildError {
         /// The image to begin with.
         base: ImageName,
     },
+    /// The modules are those of other kernels.
+    #[error("`{}` has {}, and the kernel {}", .path.display(), list(.releases),
+        .kernel.as_deref().map_or_else(
+            || "does not say which it is".to_owned(),
+            |release| format!("is {release}"),
+        ))]
+    OtherModules {
+        /// The tree.
+        path: PathBuf,
+        /// The kernel's release, where it says.
+        kernel: Option<String>,
+        /// What the tree has.
+        releases: Vec<String>,
+    },
     /// It was told to end.
     #[error("the build was cancelled")]
     Cancelled,
@@ -92,9 +106,10 @@ impl Explain for ImageBuildError {
             Self::Provision(source) => source.code(),
             Self::Filesystem(source) => source.code(),
             Self::NoSsh { .. } => ErrorCode::Timeout,
-            Self::List { .. } | Self::TooSmall { .. } | Self::NotRunning { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::List { .. }
+            | Self::TooSmall { .. }
+            | Self::OtherModules { .. }
+            | Self::NotRunning { .. } => ErrorCode::InvalidRequest,
             Self::Cancelled | Self::Ended { .. } => ErrorCode::Interrupted,
         }
     }
@@ -121,6 +136,11 @@ impl Explain for ImageBuildError {
                 vec!["write one name to a line; `#` begins a comment".to_owned()]
             }
             Self::TooSmall { .. } => vec!["give a larger `--size`, or none".to_owned()],
+            Self::OtherModules { .. } => {
+                vec![
+                    "give the modules of the kernel, or its own archive with `--initrd`".to_owned(),
+                ]
+            }
             Self::Cancelled | Self::Ended { .. } | Self::NotRunning { .. } => Vec::new(),
         }
     }

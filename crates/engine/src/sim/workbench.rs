@@ -52,8 +52,12 @@ impl Workbench for SimWorkbench {
         self.work("take", || fs::write(target, &head))
     }
 
-    fn copy(&self, file: &Path, _target: &Path) -> io::Result<PathBuf> {
-        self.work("copy", || Ok(file.to_owned()))
+    /// A file that is only simulated stays where it is said to be.
+    fn copy(&self, file: &Path, target: &Path) -> io::Result<PathBuf> {
+        self.work("copy", || match file.exists() {
+            true => fs::copy(file, target).map(|_| target.to_owned()),
+            false => Ok(file.to_owned()),
+        })
     }
 
     fn digest(&self, _rootfs: &Path, _cancel: &AtomicBool) -> io::Result<String> {

@@ -6,6 +6,7 @@ use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::state::VmState;
 use banger_core::vm::Purpose;
 use banger_engine::{BuildCopy, BuildImage, EngineError, ImageBuildError, Progress};
+use banger_image::initrd::GUEST_MODULES;
 use std::fs;
 use std::path::PathBuf;
 
@@ -270,6 +271,70 @@ async fn a_failed_build_keeps_its_vm_when_asked_and_says_how_to_enter_it() {
     assert_images(&world, &["dev"], "kept").await;
 }
 
+/// A kernel, and a tree of its modules, all of which it has built in.
+fn own_kernel(world: &World) -> (PathBuf, PathBuf) {
+    let mut kernel = vec![0; 4096];
+    kernel[..4].copy_from_slice(b"\x7fELF");
+    [kernel[4], kernel[5], kernel[16], kernel[18]] = [2, 1, 2, 62];
+    kernel.extend_from_slice(b"Linux version 6.1.0-test (otter)\0");
+    let (path, tree) = (world.path("vmlinux"), world.path("lib/modules/6.1.0-test"));
+    fs::write(&path, kernel).unwrap();
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("modules.dep"), "").unwrap();
+    let all = GUEST_MODULES.map(|name| format!("kernel/{name}.ko\n"));
+    fs::write(tree.join("modules.builtin"), all.concat()).unwrap();
+    (path, tree)
+}
+
+fn archives(world: &World) -> Vec<String> {
+    let mut files = world.files("builds");
+    files.retain(|name| name.ends_with(".initrd"));
+    files
+}
+
+#[tokio::test]
+async fn an_image_has_the_kernel_that_it_was_given() {
+    let world = World::new().await;
+    let (kernel, _) = own_kernel(&world);
+    let request = BuildImage { kernel: Some(kernel.clone()), ..request(&world, "dev") };
+    finish(world.engine.build_image(request)).await.unwrap();
+    assert_images(&world, &["dev"], "built").await;
+    let boot = world.engine.image("dev").unwrap().record.boot.unwrap();
+    assert_eq!(fs::read(&boot.kernel).unwrap(), fs::read(&kernel).unwrap());
+    assert!(fs::read(boot.initrd.unwrap()).unwrap().starts_with(b"070701"));
+    assert_eq!(archives(&world), Vec::<String>::new());
+    // It is the image's own.
+    fs::remove_file(kernel).unwrap();
+    let mut otter = new_vm("otter");
+    otter.image = Some("dev".parse().unwrap());
+    finish(world.engine.create(otter)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_build_boots_the_kernel_that_the_image_is_given() {
+    let world = World::new().await;
+    let (kernel, _) = own_kernel(&world);
+    world.faults("work:12");
+    let kernel_given = BuildImage { kernel: Some(kernel.clone()), ..request(&world, "dev") };
+    let keeping = BuildImage { keep_on_failure: true, ..kernel_given };
+    error(finish(world.engine.build_image(keeping)).await);
+    world.faults("");
+    let own = world.engine.view("build-dev").unwrap().vm.own_kernel.unwrap();
+    assert_eq!(own.kernel, kernel);
+    // The archive of its modules outlives the daemon as the VM does, which needs both for a boot.
+    let world = world.restart().await;
+    assert_eq!(archives(&world).len(), 1);
+    world.stop("build-dev").await.unwrap();
+    world.start("build-dev").await.unwrap();
+    world.stop("build-dev").await.unwrap();
+    fs::rename(&kernel, world.path("elsewhere")).unwrap();
+    let refused = error(world.start("build-dev").await);
+    assert!(chain(&refused).contains(kernel.to_str().unwrap()), "{}", chain(&refused));
+    world.delete("build-dev").await.unwrap();
+    let world = world.restart().await;
+    assert_eq!(archives(&world), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn what_cannot_be_built_is_refused_before_anything_is_made() {
     let world = World::new().await;
@@ -288,6 +353,15 @@ async fn what_cannot_be_built_is_refused_before_anything_is_made() {
     refuse(&|r| r.scripts = vec!["/no/such/script".into()], ErrorCode::Host).await;
     refuse(&|r| r.modules = Some(world.path("s")), ErrorCode::InvalidRequest).await;
     refuse(&|r| r.kernel = r.package_file.clone(), ErrorCode::ImageUnusable).await;
+    let (kernel, tree) = own_kernel(&world);
+    let other = world.path("lib/modules/6.1.0-other");
+    fs::rename(&tree, &other).unwrap();
+    refuse(
+        &|r| (r.kernel, r.modules) = (Some(kernel.clone()), Some(other.clone())),
+        ErrorCode::InvalidRequest,
+    )
+    .await;
+    refuse(&|r| r.initrd = Some(kernel.clone()), ErrorCode::InvalidRequest).await;
     let bad = world.path("bad");
     fs::write(&bad, "curl\n--yes\n").unwrap();
     refuse(&|r| r.package_file = Some(bad.clone()), ErrorCode::InvalidRequest).await;

@@ -143,6 +143,7 @@ fn vm(number: u64, overlay: OverlayMethod) -> Vm {
             host_key: HostKey { private: String::new(), public: String::new() },
         },
         purpose: Default::default(),
+        own_kernel: None,
         overlay,
         state: VmState::Created,
         deleting: false,

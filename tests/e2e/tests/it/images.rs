@@ -1,6 +1,6 @@
 //! Building images by booting one.
 
-use crate::stage::{Repository, Site, kernel_module};
+use crate::stage::{Repository, Site, kernel_module, marked_kernel};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -17,6 +17,7 @@ const LOOK: &str = "cat /opt/otter /opt/heron /etc/built-by /srv/files/sub/note;
                     stat -c %a /srv/files/sub/note; dpkg-query -W otter heron; \
                     grep -c dummy.ko /lib/modules/6.1.0-otter/modules.dep; \
                     df -m --output=size / | tail -n 1; ls /var/lib/apt/lists /var/tmp; \
+                    cat /etc/built-under /proc/version | grep -c otter--kernel | sed s,^,marked:,; \
                     cat /etc/machine-id; ls /etc/ssh | grep -c ssh_host";
 
 fn document(path: &str, suffix: &str) -> Value {
@@ -41,9 +42,11 @@ fn an_image_is_built_with_packages_modules_files_and_scripts_and_vms_boot_from_i
     let modules = repository.path("lib/modules").join(RELEASE);
     fs::create_dir_all(modules.join("kernel")).unwrap();
     kernel_module("dummy.ko", &modules.join("kernel/dummy.ko"));
+    marked_kernel(&repository.path("vmlinux"), &repository.path("initrd"));
     let setup = script(
         &repository.path("setup"),
-        "#!/bin/sh\nset -e\ncat /opt/otter\necho \"$HOME $(pwd) $LC_ALL\" > /etc/built-by\n",
+        "#!/bin/sh\nset -e\ncat /opt/otter\necho \"$HOME $(pwd) $LC_ALL\" > /etc/built-by\n\
+         cp /proc/version /etc/built-under\n",
     );
     let copies = [
         format!("{}:/etc/apt/sources.list", text("sources")),
@@ -57,6 +60,7 @@ fn an_image_is_built_with_packages_modules_files_and_scripts_and_vms_boot_from_i
     let build = |name: &'static str, more: &[&str]| {
         let mut all = arguments(name);
         all.extend(["--packages".to_owned(), text("list"), "--modules".to_owned(), text("")]);
+        all.extend(["--kernel".to_owned(), text("vmlinux"), "--initrd".to_owned(), text("initrd")]);
         all.extend(more.iter().map(|word| (*word).to_owned()));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         site.call(&all).start().within(BUILD)
@@ -89,6 +93,8 @@ fn an_image_is_built_with_packages_modules_files_and_scripts_and_vms_boot_from_i
     assert_eq!(&lines[3..5], ["heron\t0.9-1", "otter\t1.2"], "{look}");
     assert_eq!(lines[5], "1", "{look}");
     assert!((8_500..=9_216).contains(&lines[6].trim().parse::<u32>().unwrap()), "{look}");
+    // What the build ran under, and this VM.
+    assert!(look.contains("\nmarked:2\n"), "{look}");
     // No lists of packages and no scripts, an identity of its own.
     assert!(!look.contains("172.16.0.1") && !look.contains("banger-build"), "{look}");
     assert_eq!(*lines.last().unwrap(), "2", "the key of this VM and its public part:\n{look}");

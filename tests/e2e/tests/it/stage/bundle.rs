@@ -70,6 +70,21 @@ pub(crate) fn kernel_module(name: &str, target: &Path) {
     assert!(fs::metadata(target).unwrap().len() > 0, "there is no {module}");
 }
 
+/// Copies the bundle's kernel, changed in what `/proc/version` says: `otter--kernel` instead of
+/// `debian-kernel`; and the archive of its modules.
+pub(crate) fn marked_kernel(kernel: &Path, initrd: &Path) {
+    let (from, to) = (b"debian-kernel@", b"otter--kernel@");
+    let (dir, manifest) = (good_bundle(), manifest());
+    let file = |key: &str| dir.join(manifest[key].as_str().unwrap());
+    let mut bytes = fs::read(file("kernel")).unwrap();
+    let last = bytes.len() - from.len();
+    let places: Vec<usize> = (0..last).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "it is another distribution's kernel");
+    places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+    fs::write(kernel, bytes).unwrap();
+    fs::copy(file("initrd"), initrd).unwrap();
+}
+
 fn manifest() -> Value {
     let text = fs::read_to_string(good_bundle().join("bundle.json")).unwrap();
     serde_json::from_str(&text).unwrap()

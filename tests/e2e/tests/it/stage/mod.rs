@@ -15,7 +15,7 @@ mod site;
 mod transcript;
 mod world;
 
-pub(crate) use bundle::{Variant, kernel_module};
+pub(crate) use bundle::{Variant, kernel_module, marked_kernel};
 pub(crate) use guest::{answer_datagrams, assert_web_reached_by_name};
 pub(crate) use names::lookup;
 pub(crate) use program::{Call, Running, tool};
