@@ -33,7 +33,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ),
     ("banger-cli", &["banger-api", "banger-core"]),
     ("banger-e2e", &[]),
-    ("banger-fuzz", &["banger-core", "banger-dns", "banger-image"]),
+    ("banger-fuzz", &["banger-core", "banger-dns", "banger-image", "banger-provision"]),
     ("xtask", &[]),
 ];
 
