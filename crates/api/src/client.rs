@@ -253,6 +253,12 @@ impl Client {
         self.transport.document(Method::PATCH, &image_path(reference), Some(body)).await
     }
 
+    /// Copies an image's files into managed storage.
+    pub async fn promote_image(&self, reference: &str) -> Result<EventStream, ClientError> {
+        let path = format!("{}/promote", image_path(reference));
+        self.transport.events(Method::POST, &path, None).await
+    }
+
     /// Removes an image that no VM uses.
     pub async fn delete_image(&self, reference: &str) -> Result<EventStream, ClientError> {
         self.transport.events(Method::DELETE, &image_path(reference), None).await

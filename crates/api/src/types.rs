@@ -380,6 +380,10 @@ pub struct RegisterImage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub initrd: Option<PathBuf>,
+    /// That kernel's module tree, `lib/modules/<release>`, to make such an archive of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub modules: Option<PathBuf>,
     /// Words that it adds to the kernel's command line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_args: Vec<String>,

@@ -15,7 +15,7 @@ pub(crate) use bundle::FetchArgs;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::DoctorArgs;
-pub(crate) use image::{ImageVerb, RegisterArgs, RenameArgs};
+pub(crate) use image::{ImageVerb, PromoteArgs, RegisterArgs, RenameArgs};
 pub(crate) use image_build::BuildArgs;
 pub(crate) use import::ImportArgs;
 pub(crate) use ssh_config::SshConfigArgs;

@@ -100,6 +100,7 @@ async fn images(session: &Session<'_>, verb: ImageVerb) -> Result<(), Failure> {
         ImageVerb::Build(args) => image_build::run(session, &args).await,
         ImageVerb::Register(args) => image::register(session, &args).await,
         ImageVerb::Import(args) => image::import(session, &args).await,
+        ImageVerb::Promote(args) => image::promote(session, &args).await,
         ImageVerb::Rename(args) => image::rename(session, &args).await,
         ImageVerb::Delete(args) => image::delete(session, &args.refs).await,
     }

@@ -5,7 +5,7 @@ use crate::unit::Bytes;
 use crate::vm::UnixMillis;
 use crate::vm_name::ImageName;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The artifacts of an image, by absolute path. None of them is ever written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +138,12 @@ impl ImageRecord {
             rootfs: self.rootfs.clone(),
             boot_args,
         })
+    }
+
+    /// Whether one of its files is below a directory.
+    pub fn is_in(&self, dir: &Path) -> bool {
+        let boot = self.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]);
+        boot.flatten().chain([&self.rootfs]).any(|file| file.starts_with(dir))
     }
 
     /// Takes the files of a bundle that has moved or changed. Returns whether anything differs.

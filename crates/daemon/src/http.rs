@@ -64,6 +64,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(images::list, images::register))
         .routes(routes!(imports::import))
         .routes(routes!(images::show, images::rename, images::delete))
+        .routes(routes!(images::promote))
         .routes(routes!(image_builds::build))
         .routes(routes!(image_builds::cancel))
         .routes(routes!(bundle::status))

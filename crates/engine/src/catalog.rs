@@ -25,6 +25,8 @@ struct Content {
     records: BTreeMap<ImageId, ImageRecord>,
     /// Names of images that are being made.
     reserved: BTreeSet<ImageName>,
+    /// Images whose files are being copied.
+    claimed: BTreeSet<ImageId>,
 }
 
 impl Content {
@@ -49,7 +51,7 @@ impl Catalog {
     /// Reads the records.
     pub(crate) fn open(store: Arc<Store>) -> Result<Self, EngineError> {
         let all = store.load_images()?.into_iter().map(|image| (image.id.clone(), image));
-        let content = Content { records: all.collect(), reserved: BTreeSet::new() };
+        let content = Content { records: all.collect(), ..Default::default() };
         Ok(Self { store, content: Mutex::new(content) })
     }
 
@@ -122,6 +124,34 @@ impl Catalog {
     ) -> Result<(), EngineError> {
         debug_assert_eq!(reserved.name, record.name);
         self.write(&mut self.lock(), record)
+    }
+
+    /// Sets an image apart whose files are being copied, until the result is dropped.
+    pub(crate) fn claim(self: &Arc<Self>, id: &ImageId) -> Result<Claimed, EngineError> {
+        let mut content = self.lock();
+        let Some(record) = content.records.get(id).cloned() else {
+            return Err(EngineError::Gone);
+        };
+        if !content.claimed.insert(id.clone()) {
+            return Err(ImageError::BeingCopied { name: record.name }.into());
+        }
+        Ok(Claimed { catalog: Arc::clone(self), record })
+    }
+
+    /// Replaces the record of an image that was set apart. A new name does not matter; anything else
+    /// that has changed meanwhile is not in the copies.
+    pub(crate) fn replace(
+        &self,
+        claimed: &Claimed,
+        record: ImageRecord,
+    ) -> Result<(), EngineError> {
+        let mut content = self.lock();
+        let Some(now) = content.records.get(&record.id) else { return Err(EngineError::Gone) };
+        let name = now.name.clone();
+        if (ImageRecord { name: claimed.record.name.clone(), ..now.clone() }) != claimed.record {
+            return Err(ImageError::Moved { name }.into());
+        }
+        self.write(&mut content, ImageRecord { name, ..record })
     }
 
     /// Makes the bundle's image follow the bundle, or gives it its record. `change` sees the record
@@ -198,5 +228,25 @@ pub(crate) struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.catalog.lock().reserved.remove(&self.name);
+    }
+}
+
+/// An image whose files nobody else copies while this is held.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    catalog: Arc<Catalog>,
+    record: ImageRecord,
+}
+
+impl Claimed {
+    /// The image as it was then.
+    pub(crate) fn record(&self) -> &ImageRecord {
+        &self.record
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.catalog.lock().claimed.remove(&self.record.id);
     }
 }

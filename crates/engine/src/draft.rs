@@ -9,7 +9,8 @@
 //! Both are in the ledger before they are on the host. A daemon that starts removes every draft, and
 //! every image without a record.
 
-use crate::catalog::Reserved;
+use crate::build::Workbench;
+use crate::catalog::{Claimed, Reserved};
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{SetupError, blocking};
 use crate::operation::Reporter;
@@ -20,18 +21,32 @@ use banger_core::image::ImageRecord;
 use banger_core::names::ImagePaths;
 use banger_core::resource::Resource;
 use banger_core::vm_name::ImageName;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// An image that is being made. It ends by [`Draft::publish`] or [`Draft::discard`].
+/// What the files of a managed image are called.
+pub(crate) const ROOTFS: &str = "rootfs.ext4";
+pub(crate) const KERNEL: &str = "vmlinux";
+pub(crate) const INITRD: &str = "initrd";
+
+/// An image that is being made, or one that gets a directory of its own. It ends by [`Draft::publish`] or [`Draft::discard`].
 #[derive(Debug)]
 pub(crate) struct Draft {
     shared: Arc<Shared>,
     op: OpId,
-    reserved: Reserved,
+    claim: Claim,
     id: ImageId,
     paths: ImagePaths,
+}
+
+/// What was set apart.
+#[derive(Debug)]
+enum Claim {
+    /// The name of an image that is not there yet.
+    Name(Reserved),
+    /// An image.
+    Image(Claimed),
 }
 
 impl Draft {
@@ -44,7 +59,21 @@ impl Draft {
         let reserved = shared.catalog.reserve(name)?;
         let id = shared.catalog.new_id()?;
         let paths = shared.settings.layout.image(&id);
-        Ok(Self { shared: Arc::clone(shared), op: op.clone(), reserved, id, paths })
+        let claim = Claim::Name(reserved);
+        Ok(Self { shared: Arc::clone(shared), op: op.clone(), claim, id, paths })
+    }
+
+    /// A draft of files for an image that there is and that has no directory yet.
+    pub(crate) fn of(shared: &Arc<Shared>, op: &OpId, claimed: Claimed) -> Self {
+        let id = claimed.record().id.clone();
+        let paths = shared.settings.layout.image(&id);
+        let claim = Claim::Image(claimed);
+        Self { shared: Arc::clone(shared), op: op.clone(), claim, id, paths }
+    }
+
+    /// Both places of the directory.
+    pub(crate) fn paths(&self) -> &ImagePaths {
+        &self.paths
     }
 
     /// The image's id.
@@ -80,10 +109,22 @@ impl Draft {
             return Err(error);
         }
         let (shared, op, part) = (Arc::clone(&self.shared), self.op.clone(), self.part());
-        let written = blocking(move || self.shared.catalog.insert(&self.reserved, record)).await;
+        let written = blocking(move || self.write(record)).await;
         let over = if written.is_ok() { vec![part] } else { vec![part, home] };
         leave_behind(shared.executor.tear_down(&op, over).await, report);
         written
+    }
+
+    /// Writes the record of an image that has no file in the directory, which was not made.
+    pub(crate) fn publish_record(self, record: ImageRecord) -> Result<(), EngineError> {
+        self.write(record)
+    }
+
+    fn write(&self, record: ImageRecord) -> Result<(), EngineError> {
+        match &self.claim {
+            Claim::Name(reserved) => self.shared.catalog.insert(reserved, record),
+            Claim::Image(claimed) => self.shared.catalog.replace(claimed, record),
+        }
     }
 
     /// Removes what was made.
@@ -109,6 +150,20 @@ impl Draft {
             Err(SetupError::Cancelled { .. }) => Err(EngineError::ShuttingDown),
         }
     }
+}
+
+/// Copies a file into a draft; returns where it is once the image is whole. What is not copied stays.
+pub(crate) fn copy_into(
+    paths: &ImagePaths,
+    bench: &dyn Workbench,
+    from: &Path,
+    name: &str,
+) -> Result<PathBuf, EngineError> {
+    let target = paths.draft.join(name);
+    let copied = bench.copy(from, &target);
+    let path = from.to_owned();
+    let at = copied.map_err(|source| EngineError::File { action: "copy", path, source })?;
+    Ok(if at == target { paths.dir.join(name) } else { at })
 }
 
 fn whole(image: ImageId, ImagePaths { dir, draft }: ImagePaths) -> Resource {

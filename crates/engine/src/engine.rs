@@ -19,7 +19,7 @@ use crate::task::{VmHandle, Work};
 use crate::usage::{load, usage};
 use crate::view::{Counted, ImageView, Load, SshAccess, SshConfig, Usage, VmView};
 use crate::why::{Why, why};
-use crate::{bundle, create, guest_init, images, import};
+use crate::{bundle, create, guest_init, images, import, promote};
 use banger_core::dns::Table;
 use banger_core::error::fault;
 use banger_core::forward::ForwardChange;
@@ -274,6 +274,13 @@ impl Engine {
     pub fn rename_image(&self, reference: &str, name: ImageName) -> Result<(), EngineError> {
         let catalog = &self.shared.catalog;
         catalog.rename(&catalog.find(reference)?.id, name)
+    }
+
+    /// Copies an image's files into managed storage.
+    pub fn promote_image(&self, reference: &str) -> Result<Operation, EngineError> {
+        let id = self.shared.catalog.find(reference)?.id;
+        let shared = Arc::clone(&self.shared);
+        Ok(self.operate("image promote", move |report| promote::promote(shared, id, report)))
     }
 
     /// Removes an image that no VM uses. Files that are not banger's stay.

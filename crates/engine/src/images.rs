@@ -190,7 +190,7 @@ pub(crate) async fn delete(
 ) -> Result<Finished, EngineError> {
     let (striking, image) = (Arc::clone(shared), id.clone());
     let record = blocking(move || strike(&striking, &image)).await?;
-    if record.kind == ImageKind::Managed {
+    if record.is_in(&shared.settings.layout.image(&id).dir) {
         draft::remove_directory(shared, id, report).await;
     }
     tracing::info!(image_id = %record.id, image = %record.name, "image deleted");

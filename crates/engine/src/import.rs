@@ -7,7 +7,7 @@
 //!
 //! Nobody else wants what comes of it, so it ends when its asker leaves.
 
-use crate::draft::Draft;
+use crate::draft::{Draft, INITRD, KERNEL};
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::follow::{Interest, Tell, Told, follow, tell};
@@ -28,10 +28,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// The files of an imported image beside those that an import makes.
-const KERNEL_FILE: &str = "vmlinux";
-const INITRD_FILE: &str = "initrd";
 
 /// An image to be imported.
 #[derive(Debug, Clone)]
@@ -189,12 +185,12 @@ impl Job<'_> {
             name: self.request.name.clone(),
             source: ArtifactError::Kernel { path: kernel.clone(), source },
         })?;
-        self.write(KERNEL_FILE, &vmlinux)?;
+        self.write(KERNEL, &vmlinux)?;
         let Some(modules) = &self.request.modules else {
-            return Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: None }));
+            return Ok(Some(BootFiles { kernel: KERNEL.into(), initrd: None }));
         };
-        self.write(INITRD_FILE, &render_boot_modules(modules)?)?;
-        Ok(Some(BootFiles { kernel: KERNEL_FILE.into(), initrd: Some(INITRD_FILE.into()) }))
+        self.write(INITRD, &render_boot_modules(modules)?)?;
+        Ok(Some(BootFiles { kernel: KERNEL.into(), initrd: Some(INITRD.into()) }))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {

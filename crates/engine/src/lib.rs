@@ -32,6 +32,7 @@ mod names;
 mod network;
 mod operation;
 mod postmortem;
+mod promote;
 mod proxy;
 mod reach;
 mod ready;

@@ -191,7 +191,10 @@ async fn remove_orphans(
         Owner::Instance => false,
         Owner::Vm(vm) => !known.contains(&vm),
         Owner::Image(image) => {
-            resource.role() == Role::ImageDraft || shared.catalog.get(&image).is_none()
+            // An image that was being promoted has none of its files there yet.
+            let dir = shared.settings.layout.image(&image).dir;
+            let record = shared.catalog.get(&image);
+            resource.role() == Role::ImageDraft || !record.is_some_and(|it| it.is_in(&dir))
         }
     });
     for left in shared.executor.tear_down(op, plan_delete(orphans)).await {

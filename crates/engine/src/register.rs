@@ -1,16 +1,20 @@
-//! Making an image of files that a user has. They stay where they are.
+//! Making an image of files that a user has. They stay where they are; an archive that is made of a
+//! module tree is banger's.
 //!
 //! Everything is checked before anything is written.
 
+use crate::draft::{Draft, INITRD};
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
 use crate::images::{self, Need};
+use crate::kernel::render_boot_modules;
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, now};
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
 use banger_core::vm_name::ImageName;
 use banger_image::digest::digest_file;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +29,8 @@ pub struct NewImage {
     pub kernel: Option<PathBuf>,
     /// The archive of that kernel's modules, by absolute path; absent where it needs none.
     pub initrd: Option<PathBuf>,
+    /// That kernel's module tree (`lib/modules/<release>`), by absolute path, to make such an archive of.
+    pub modules: Option<PathBuf>,
     /// Its root file system, by absolute path.
     pub rootfs: PathBuf,
     /// Words that it adds to the kernel's command line.
@@ -43,9 +49,13 @@ async fn try_register(
     report: &mut Reporter,
 ) -> Result<Finished, EngineError> {
     check_request(&new)?;
-    let reserved = shared.catalog.reserve(&new.name)?;
+    let draft = Draft::begin(shared, &report.id, &new.name)?;
+    let archive = match new.modules {
+        Some(tree) => Some(blocking(move || render_boot_modules(&tree)).await?),
+        None => None,
+    };
     let mut record = ImageRecord {
-        id: shared.catalog.new_id()?,
+        id: draft.id().clone(),
         name: new.name,
         kind: ImageKind::Unmanaged,
         origin: ImageOrigin::Registered,
@@ -66,17 +76,50 @@ async fn try_register(
     record.digest = Some(digest(shared, record.rootfs.clone()).await?);
     report.end(phase);
     tracing::info!(image_id = %record.id, image = %record.name, "image registered");
-    shared.catalog.insert(&reserved, record)?;
+    match archive {
+        Some(archive) => publish_with(draft, record, archive, report).await?,
+        None => draft.publish_record(record)?,
+    }
     Ok(Finished { vm: None, changed: true })
 }
 
+/// Gives the image its archive of modules, and the record.
+async fn publish_with(
+    draft: Draft,
+    mut record: ImageRecord,
+    archive: Vec<u8>,
+    report: &mut Reporter,
+) -> Result<(), EngineError> {
+    draft.create(report).await?;
+    let path = draft.workdir().join(INITRD);
+    if let Some(boot) = &mut record.boot {
+        boot.initrd = Some(draft.home().join(INITRD));
+    }
+    let target = path.clone();
+    match blocking(move || fs::write(&target, archive)).await {
+        Ok(()) => draft.publish(record, report).await,
+        Err(source) => {
+            draft.discard(report).await;
+            Err(EngineError::File { action: "write", path, source })
+        }
+    }
+}
+
 fn check_request(new: &NewImage) -> Result<(), ImageError> {
-    let files = [Some(&new.rootfs), new.kernel.as_ref(), new.initrd.as_ref()];
+    let (kernel, initrd, modules) =
+        (new.kernel.as_ref(), new.initrd.as_ref(), new.modules.as_ref());
+    let files = [Some(&new.rootfs), kernel, initrd, modules];
     if let Some(path) = files.into_iter().flatten().find(|path| !path.is_absolute()) {
         return Err(ImageError::RelativePath { path: path.clone() });
     }
     if new.initrd.is_some() && new.kernel.is_none() {
         return Err(ImageError::InitrdAlone);
+    }
+    if new.modules.is_some() && new.kernel.is_none() {
+        return Err(ImageError::ModulesAlone);
+    }
+    if new.modules.is_some() && new.initrd.is_some() {
+        return Err(ImageError::TwoInitrds);
     }
     // The command line is one line of words.
     let is_word = |word: &&String| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic());

@@ -21,7 +21,7 @@ pub mod sim;
 pub use changes::Changes;
 pub use error::HostError;
 pub use holder::{Holder, holder_in_words, port_holder};
-pub use linux::LinuxHost;
+pub use linux::{LinuxHost, copy_file};
 pub use sim::{
     Artifacts, Effect, Fault, FaultError, ForeignLink, GuestScript, GuestScriptError, Pace,
     SimHost, SimOptions, Verb,

@@ -29,6 +29,8 @@ pub(crate) enum ImageVerb {
     /// Make an image of a directory, an archive or a container image
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
+    /// Copy an image's files into banger's own storage
+    Promote(PromoteArgs),
     /// Give an image another name
     Rename(RenameArgs),
     /// Remove images that no VM uses; registered files stay
@@ -58,6 +60,9 @@ pub(crate) struct RegisterArgs {
     /// The archive of the kernel's modules, where it needs any
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
+    /// The module tree of the kernel, lib/modules/<release>, to make that archive of
+    #[arg(long, value_name = "DIR", requires = "kernel", conflicts_with = "initrd")]
+    modules: Option<PathBuf>,
     /// A word for the kernel's command line; can be given several times
     #[arg(long = "boot-arg", value_name = "WORD", allow_hyphen_values = true)]
     boot_args: Vec<String>,
@@ -72,9 +77,17 @@ impl RegisterArgs {
             rootfs: std::path::absolute(&self.rootfs)?,
             kernel: absolute(&self.kernel)?,
             initrd: absolute(&self.initrd)?,
+            modules: absolute(&self.modules)?,
             boot_args: self.boot_args.clone(),
         })
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The image: its name or id, or a unique beginning of one
+    #[arg(value_name = "IMAGE", value_parser = value::image_reference)]
+    pub(crate) image: String,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use super::several::{ask, tell_all, tell_each};
 use super::{Session, signals};
-use crate::args::{ImportArgs, RegisterArgs, RenameArgs, Timings};
+use crate::args::{ImportArgs, PromoteArgs, RegisterArgs, RenameArgs, Timings};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::progress::Progress;
@@ -75,6 +75,23 @@ pub(super) async fn register(session: &Session<'_>, args: &RegisterArgs) -> Resu
         .await?
     };
     session.output.answer(&image, |image| format!("{}: registered\n", image.name))
+}
+
+/// Promotes, and answers with the image as it is then.
+pub(super) async fn promote(session: &Session<'_>, args: &PromoteArgs) -> Result<(), Failure> {
+    let client = session.client().await?;
+    let (image, changed) = {
+        let progress = Progress::new(session.output);
+        let mut tracker = progress.only(Timings::Left);
+        signals::unless_left(session, async {
+            let stream = client.promote_image(&args.image).await?;
+            let outcome = stream.finish(|event| tracker.show(event)).await?;
+            Ok((client.image(&args.image).await?, outcome.changed))
+        })
+        .await?
+    };
+    let done = if changed { "now managed" } else { "managed already" };
+    session.output.answer(&image, |image| format!("{}: {done}\n", image.name))
 }
 
 pub(super) async fn rename(session: &Session<'_>, args: &RenameArgs) -> Result<(), Failure> {

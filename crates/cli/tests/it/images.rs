@@ -89,6 +89,21 @@ fn register_sends_absolute_paths_and_answers_with_the_image() {
 }
 
 #[test]
+fn promote_answers_with_the_image_and_says_whether_it_was_managed_already() {
+    for changed in [true, false] {
+        let mut ending = done(None);
+        ending["outcome"]["changed"] = changed.into();
+        let fake = Fake::new()
+            .post("/v1/images/dev/promote", vec![accepted(), ending])
+            .get("/v1/images/dev", image("dev", &Value::Null))
+            .serve();
+        let shown = banger(&fake, &["image", "promote", "dev"]);
+        let said = if changed { "dev: now managed\n" } else { "dev: managed already\n" };
+        assert!(shown.contains(said) && shown.starts_with("exit: 0"), "{shown}");
+    }
+}
+
+#[test]
 fn import_shows_warnings_and_sends_absolute_paths() {
     let note = json!({ "event": "note", "message": "it has no ssh server" });
     let fake = Fake::new()

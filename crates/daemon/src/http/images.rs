@@ -33,8 +33,8 @@ pub(super) async fn register(
     State(state): State<AppState>,
     Body(request): Body<RegisterImage>,
 ) -> Response {
-    let RegisterImage { name, rootfs, kernel, initrd, boot_args } = request;
-    let new = NewImage { name, kernel, initrd, rootfs, boot_args };
+    let RegisterImage { name, rootfs, kernel, initrd, modules, boot_args } = request;
+    let new = NewImage { name, kernel, initrd, modules, rootfs, boot_args };
     events::answer(state.engine.register_image(new)).await
 }
 
@@ -71,6 +71,20 @@ pub(super) async fn rename(
         engine.image(name.as_str())
     });
     Ok(Json(view::image(renamed.await??)))
+}
+
+/// Copy an image's files into managed storage
+#[utoipa::path(post, path = "/v1/images/{ref}/promote", operation_id = "promote_image",
+    params(("ref" = String, Path, description = "A name or id, or a prefix of either")),
+    responses(
+        (status = 200, description = "Events", body = Event, content_type = "application/x-ndjson"),
+        (status = "default", description = "An error", body = ErrorBody),
+    ))]
+pub(super) async fn promote(
+    State(state): State<AppState>,
+    Reference(reference): Reference,
+) -> Result<Response, Problem> {
+    Ok(events::answer(state.engine.promote_image(&reference)?).await)
 }
 
 /// Delete an image that no VM uses

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// The means of a build. All but `enter` block.
+/// The means of making images. All but `enter` block.
 #[async_trait]
 pub trait Workbench: Send + Sync + fmt::Debug {
     /// Opens a session with a guest.
@@ -26,6 +26,9 @@ pub trait Workbench: Send + Sync + fmt::Debug {
 
     /// Copies a kernel or an archive; returns where it is then.
     fn copy(&self, file: &Path, target: &Path) -> io::Result<PathBuf>;
+
+    /// Copies a root file system: by sharing its blocks where that can be, else with its holes kept.
+    fn copy_rootfs(&self, rootfs: &Path, target: &Path, cancel: &AtomicBool) -> io::Result<()>;
 
     /// The digest of a root file system.
     fn digest(&self, rootfs: &Path, cancel: &AtomicBool) -> io::Result<String>;
@@ -57,6 +60,10 @@ impl Workbench for RealWorkbench {
         fs::copy(file, target)?;
         fs::File::open(target)?.sync_all()?;
         Ok(target.to_owned())
+    }
+
+    fn copy_rootfs(&self, rootfs: &Path, target: &Path, cancel: &AtomicBool) -> io::Result<()> {
+        banger_host::copy_file(rootfs, target, cancel)
     }
 
     fn digest(&self, rootfs: &Path, cancel: &AtomicBool) -> io::Result<String> {

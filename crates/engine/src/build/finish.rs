@@ -2,13 +2,14 @@
 //! on the way but a failure.
 
 use super::{Content, Job, Workbench};
-use crate::draft::Draft;
+use crate::draft::{Draft, INITRD, KERNEL, ROOTFS, copy_into};
 use crate::error::EngineError;
 use crate::executor::blocking;
 use crate::operation::{Phase, Reporter};
 use crate::shared::now;
 use banger_core::id::ImageId;
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::names::ImagePaths;
 use banger_core::unit::{Bytes, MiB};
 use banger_provision::{
     Base, CopyRecord, FileRecord, Manifest, ModulesRecord, Request, render_spdx,
@@ -19,11 +20,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// What the files of a managed image are called.
-const ROOTFS: &str = "rootfs.ext4";
-const KERNEL: &str = "vmlinux";
-const INITRD: &str = "initrd";
 
 /// A size that holds this many bytes.
 pub(super) fn whole_mebibytes(size: Bytes) -> Option<MiB> {
@@ -46,8 +42,7 @@ pub(super) async fn finish(
         boot: boot(job),
         manifest: manifest(job, content),
         record: record(job, &draft),
-        workdir: draft.workdir().to_owned(),
-        home: draft.home().to_owned(),
+        paths: draft.paths().clone(),
     };
     match blocking(move || filling.fill()).await {
         Ok(record) => draft.publish(record, report).await?,
@@ -76,8 +71,7 @@ struct Filling {
     boot: BootFiles,
     manifest: Manifest,
     record: ImageRecord,
-    workdir: PathBuf,
-    home: PathBuf,
+    paths: ImagePaths,
 }
 
 impl Filling {
@@ -91,7 +85,7 @@ impl Filling {
         let sha256 = self.bench.sha256(kernel).map_err(failed("read", kernel))?;
         let kernel = FileRecord { path: boot.kernel.clone(), sha256 };
         let manifest = Manifest { kernel, ..self.manifest };
-        let rootfs = self.workdir.join(ROOTFS);
+        let rootfs = self.paths.draft.join(ROOTFS);
         self.bench.take(&self.disk, &rootfs).map_err(failed("move", &self.disk))?;
         let size = fs::metadata(&rootfs).map_err(failed("inspect", &rootfs))?.len();
         let digest = self.bench.digest(&rootfs, &AtomicBool::new(false));
@@ -107,11 +101,8 @@ impl Filling {
         Ok(ImageRecord { boot, size, digest, ..self.record })
     }
 
-    /// Copies a file; returns where it is once the image is whole. What is not copied stays.
     fn copy(&self, from: &Path, name: &str) -> Result<PathBuf, EngineError> {
-        let target = self.workdir.join(name);
-        let at = self.bench.copy(from, &target).map_err(failed("copy", from))?;
-        Ok(if at == target { self.home.join(name) } else { at })
+        copy_into(&self.paths, self.bench.as_ref(), from, name)
     }
 }
 

@@ -32,6 +32,26 @@ pub enum ImageError {
         /// The name.
         name: ImageName,
     },
+    /// Another request copies the image's files.
+    #[error("the image `{name}` is being copied into managed storage by another request")]
+    BeingCopied {
+        /// The image.
+        name: ImageName,
+    },
+    /// What was copied is no longer what the image is.
+    #[error("the files of the image `{name}` are others than when their copy began")]
+    Moved {
+        /// The image.
+        name: ImageName,
+    },
+    /// The image has a part of its files in managed storage.
+    #[error("the initrd of the image `{name}` is in managed storage already")]
+    HalfManaged {
+        /// The image.
+        name: ImageName,
+        /// That file.
+        initrd: PathBuf,
+    },
     /// One of the image's files cannot be used.
     #[error("cannot use the image `{name}`")]
     Artifact {
@@ -70,6 +90,9 @@ pub enum ImageError {
     /// The modules of a kernel that is not there.
     #[error("an initrd was given without the kernel that its modules belong to")]
     InitrdAlone,
+    /// An archive of modules, and a tree to make one of.
+    #[error("both an initrd and modules to make one of were given")]
+    TwoInitrds,
     /// A module tree of a kernel that is not there.
     #[error("modules were given without the kernel that they belong to")]
     ModulesAlone,
@@ -98,12 +121,17 @@ impl Explain for ImageError {
                 ErrorCode::ImageNotFound
             }
             Self::NameTaken { .. } | Self::BeingMade { .. } => ErrorCode::NameTaken,
-            Self::InUse { .. } | Self::Default { .. } => ErrorCode::ImageInUse,
+            Self::InUse { .. } | Self::Default { .. } | Self::BeingCopied { .. } => {
+                ErrorCode::ImageInUse
+            }
+            Self::Moved { .. } => ErrorCode::Interrupted,
             Self::Artifact { source, .. } => source.code(),
             Self::NoKernel { .. } | Self::Modules { .. } => ErrorCode::ImageUnusable,
             Self::RelativePath { .. }
             | Self::InitrdAlone
             | Self::ModulesAlone
+            | Self::TwoInitrds
+            | Self::HalfManaged { .. }
             | Self::BootArg { .. } => ErrorCode::InvalidRequest,
         }
     }
@@ -138,6 +166,13 @@ impl Explain for ImageError {
                 "give the directory `lib/modules/<release>` of the kernel, as depmod has left it"
                     .to_owned()
             }
+            Self::TwoInitrds => "give one of them".to_owned(),
+            Self::BeingCopied { .. } => "wait for that request".to_owned(),
+            Self::Moved { .. } => "try it once more".to_owned(),
+            Self::HalfManaged { initrd, .. } => format!(
+                "register its files under another name with `--initrd {}`, and promote that",
+                initrd.display()
+            ),
             Self::BootArg { .. } => "give each word by itself".to_owned(),
         }]
     }

@@ -47,9 +47,14 @@ impl Workbench for SimWorkbench {
 
     /// There is no disk to be moved: what is left in its place begins as a file system does.
     fn take(&self, _disk: &Path, target: &Path) -> io::Result<()> {
-        let mut head = vec![0; 0x1_1000];
-        head[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
-        self.work("take", || fs::write(target, &head))
+        self.work("take", || fs::write(target, file_system()))
+    }
+
+    fn copy_rootfs(&self, rootfs: &Path, target: &Path, _cancel: &AtomicBool) -> io::Result<()> {
+        self.work("copy", || match rootfs.exists() {
+            true => fs::copy(rootfs, target).map(drop),
+            false => fs::write(target, file_system()),
+        })
     }
 
     /// A file that is only simulated stays where it is said to be.
@@ -67,6 +72,13 @@ impl Workbench for SimWorkbench {
     fn sha256(&self, _file: &Path) -> io::Result<String> {
         self.work("sha256", || Ok("simulated".to_owned()))
     }
+}
+
+/// What begins as a file system does.
+fn file_system() -> Vec<u8> {
+    let mut head = vec![0; 0x1_1000];
+    head[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+    head
 }
 
 #[derive(Debug)]

@@ -35,7 +35,7 @@ fn bundle(dir: &Path, uuid: u8) {
 
 fn new_image(name: &str, rootfs: PathBuf) -> NewImage {
     let name = name.parse().unwrap();
-    NewImage { name, kernel: None, initrd: None, rootfs, boot_args: Vec::new() }
+    NewImage { name, kernel: None, initrd: None, modules: None, rootfs, boot_args: Vec::new() }
 }
 
 async fn world_over(overlay: OverlayMethod, images: impl Fn(&Path) -> Images) -> World {

@@ -9,4 +9,5 @@ mod images;
 mod import;
 mod lifecycle;
 mod names;
+mod promote;
 mod world;

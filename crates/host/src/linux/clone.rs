@@ -12,6 +12,10 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How much is copied between two looks at whether it is still wanted.
+const PIECE: u64 = 64 << 20;
 
 /// Makes the clone, or grows the one that is there.
 pub(super) fn ensure(
@@ -28,7 +32,7 @@ pub(super) fn ensure(
     file::write_whole(path, |to, _| {
         let cloned = match method {
             CloneMethod::Reflink => reflink(to, &from),
-            CloneMethod::Copy => copy_data(&from, to),
+            CloneMethod::Copy => copy_data(&from, to, &AtomicBool::new(false)),
         };
         cloned
             .and_then(|()| to.set_len(length.max(size.0)))
@@ -42,8 +46,25 @@ pub(crate) fn reflink(to: &File, from: &File) -> io::Result<()> {
     Ok(ioctl_ficlone(to, from)?)
 }
 
+/// Makes a new file that reads as another does: one that shares its blocks where the file system can,
+/// else a copy with the holes kept.
+///
+/// # Errors
+///
+/// When either cannot be read or written, and with [`io::ErrorKind::Interrupted`] once `cancel` is
+/// set; what is there of the new file is left to the caller.
+pub fn copy_file(source: &Path, target: &Path, cancel: &AtomicBool) -> io::Result<()> {
+    let from = File::open(source)?;
+    let to = File::create_new(target)?;
+    if reflink(&to, &from).is_ok() {
+        return Ok(());
+    }
+    copy_data(&from, &to, cancel)?;
+    to.set_len(from.metadata()?.len())
+}
+
 /// Copies what is not a hole, to the same offsets. The length is left to the caller.
-fn copy_data(mut from: &File, mut to: &File) -> io::Result<()> {
+fn copy_data(mut from: &File, mut to: &File, cancel: &AtomicBool) -> io::Result<()> {
     let mut offset = 0;
     loop {
         let start = match seek(from, SeekFrom::Data(offset)) {
@@ -52,7 +73,10 @@ fn copy_data(mut from: &File, mut to: &File) -> io::Result<()> {
             Err(Errno::NXIO) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
-        let end = seek(from, SeekFrom::Hole(start))?;
+        if cancel.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let end = seek(from, SeekFrom::Hole(start))?.min(start + PIECE);
         for file in [from, to] {
             seek(file, SeekFrom::Start(start))?;
         }

@@ -27,6 +27,7 @@ use banger_core::resource::{Member, Observed, Resource, VmmProcess};
 use process::ProcessTable;
 use std::path::{Component, Path};
 
+pub use clone::copy_file;
 pub(crate) use clone::reflink;
 pub(crate) use firewall::bridge_filter;
 pub(crate) use proc::this_process;
