@@ -32,11 +32,11 @@ pub struct ImportImage {
     /// The size of the root file system in MiB; what it needs and a quarter more when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
-    pub size_mib: Option<MiB>,
+    pub size: Option<MiB>,
     /// The most that may be unpacked, in MiB; 64 GiB when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
-    pub max_size_mib: Option<MiB>,
+    pub max_size: Option<MiB>,
 }
 
 /// Where an imported image came from.

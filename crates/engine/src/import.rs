@@ -91,7 +91,10 @@ async fn try_import(
 ) -> Result<Finished, EngineError> {
     check_request(&request)?;
     let draft = Draft::begin(shared, &report.id, &request.name)?;
-    let record = match run(shared, &request, &draft, report).await {
+    let made = run(shared, &request, &draft, report).await;
+    // Its last steps cannot be broken off.
+    let made = if report.is_left() { Err(ImportError::Cancelled.into()) } else { made };
+    let record = match made {
         Ok(record) => record,
         Err(error) => {
             draft.discard(report).await;

@@ -237,6 +237,11 @@ impl Reporter {
         async move { sender.closed().await }
     }
 
+    /// Whether nobody listens any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// What could not be removed so far.
     pub(crate) fn into_left(self) -> Vec<LeftBehind> {
         self.left

@@ -47,8 +47,8 @@ impl ImportArgs {
             source: std::path::absolute(&self.source)?,
             kernel: absolute(&self.kernel)?,
             modules: absolute(&self.modules)?,
-            size_mib: self.size,
-            max_size_mib: self.max_size,
+            size: self.size,
+            max_size: self.max_size,
         })
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn unless_broken_off<T>(
     tokio::select! {
         result = operation => result,
         signal = signals.next() => {
-            session.output.note("the daemon breaks it off and removes what it has made");
+            session.output.note("the daemon breaks it off, unless it is whole already");
             Err(Failure::Exit(signal.exit_code()))
         }
     }

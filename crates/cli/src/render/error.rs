@@ -53,6 +53,11 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// A text that may have several lines, in one.
+pub(crate) fn one_line(text: &str) -> String {
+    printable(text).split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! Columns.
 
+use super::error::one_line;
+
 /// What stands between two columns.
 const GAP: &str = "  ";
 
@@ -13,10 +15,11 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
     all().map(|row| line(row, &widths)).collect()
 }
 
-/// Renders pairs, the keys in a column of their own.
+/// Renders pairs, the keys in a column of their own. Values may be anybody's words: each stays on its
+/// line, and none of it acts upon the terminal.
 pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
-    pairs.iter().map(|(key, value)| line([key, value.as_str()], &[width, 0])).collect()
+    pairs.iter().map(|(key, value)| line([key, one_line(value).as_str()], &[width, 0])).collect()
 }
 
 fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>, widths: &[usize]) -> String {
@@ -40,5 +43,7 @@ mod tests {
             pairs(&[("name", "otter".into()), ("id", "7".into())]),
             "name  otter\nid    7\n"
         );
+        let forged = [("label", "a\nusable  yes\u{1b}[2J".into())];
+        assert_eq!(pairs(&forged), "label  a; usable  yes\\u{1b}[2J\n");
     }
 }

@@ -1,6 +1,6 @@
 //! VMs as people read them.
 
-use super::error::printable;
+use super::error::one_line;
 use super::table::{pairs, table};
 use super::time::{age, elapsed};
 use banger_api::{ForwardState, Timing, Vm, VmForward};
@@ -101,11 +101,6 @@ pub(crate) fn forward_table(vm: &Vm) -> String {
     };
     let rows: Vec<_> = vm.forwards.iter().map(row).collect();
     table(["HOST", "GUEST", "PROTOCOL", "STATE"], &rows)
-}
-
-/// An error that may quote several lines, in one.
-pub(super) fn one_line(text: &str) -> String {
-    printable(text).split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// How far a boot has come in the time that was waited.

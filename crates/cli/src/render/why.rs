@@ -1,8 +1,8 @@
 //! Why a VM is as it is, as people read it.
 
-use super::error::printable;
+use super::error::{one_line, printable};
 use super::time::elapsed;
-use super::vm::one_line;
+
 use anstyle::{AnsiColor, Style};
 use banger_api::{BootStage, Finding, LogEnd, LogSource, Why};
 

@@ -125,7 +125,7 @@ fn import_shows_warnings_and_sends_absolute_paths() {
     assert_eq!(document["name"], "dev");
     let asked = fake.asked();
     for request in [
-        r#"{"name":"dev","source":"/sources/layout","size_mib":4096,"max_size_mib":9216}"#,
+        r#"{"name":"dev","source":"/sources/layout","size":4096,"max_size":9216}"#,
         r#"{"name":"dev","source":"/x.tar"}"#,
     ] {
         assert!(asked.contains(&format!("POST /v1/image-imports {request}")), "{asked:?}");

@@ -18,14 +18,7 @@ pub(super) async fn import(
     State(state): State<AppState>,
     Body(request): Body<ImportImage>,
 ) -> Response {
-    let ImportImage { name, source, kernel, modules, size_mib, max_size_mib } = request;
-    let request = banger_engine::ImportImage {
-        name,
-        source,
-        kernel,
-        modules,
-        size: size_mib,
-        max_size: max_size_mib,
-    };
+    let ImportImage { name, source, kernel, modules, size, max_size } = request;
+    let request = banger_engine::ImportImage { name, source, kernel, modules, size, max_size };
     events::answer(state.engine.import_image(request)).await
 }

@@ -4,7 +4,9 @@ use crate::world::{LONG, World, error, finish, new_vm};
 use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::image::{ImageKind, ImageOrigin};
 use banger_engine::{EngineError, ImportImage, Importer, NewVm, Progress};
-use banger_image::import::{ImportError, ImportRequest, ImportStep, Imported};
+use banger_image::import::{
+    ImportError, ImportRecord, ImportRequest, ImportStep, Imported, ROOTFS_FILE, SourceKind,
+};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ enum End {
     Fails,
     /// It goes on until it is broken off.
     Hangs,
+    /// It is told to break off when it is as good as done.
+    Finishes,
 }
 
 /// Writes a file at each step, and ends at one of them.
@@ -79,16 +83,27 @@ impl Importer for Scripted {
         }
         match self.end {
             End::Fails => Err(ImportError::CutOff { archive: "layer".to_owned() }),
-            End::Hangs => {
+            End::Hangs | End::Finishes => {
                 let since = Instant::now();
                 while !request.cancel.load(Ordering::Relaxed) {
                     assert!(since.elapsed() < LONG, "nobody breaks it off");
                     std::thread::yield_now();
                 }
-                Err(ImportError::Cancelled)
+                match self.end {
+                    End::Finishes => Ok(whole(request)),
+                    _ => Err(ImportError::Cancelled),
+                }
             }
         }
     }
+}
+
+/// All that an import leaves when it succeeds.
+fn whole(request: &ImportRequest<'_>) -> Imported {
+    let rootfs = request.dir.join(ROOTFS_FILE);
+    fs::write(&rootfs, b"whole").unwrap();
+    let record = ImportRecord::new(request.source.to_owned(), SourceKind::Tar);
+    Imported { rootfs, record, warnings: Vec::new() }
 }
 
 async fn world_with(last: usize, end: End) -> World {
@@ -148,8 +163,11 @@ async fn an_import_that_fails_at_any_step_leaves_nothing() {
 
 #[tokio::test]
 async fn an_import_ends_at_any_step_when_its_asker_leaves() {
-    for (last, step) in STEPS.into_iter().enumerate() {
-        let world = world_with(last, End::Hangs).await;
+    let last = STEPS.len() - 1;
+    let hangs = (0..STEPS.len()).map(|step| (step, End::Hangs));
+    for (last, end) in hangs.chain([(last, End::Finishes)]) {
+        let step = STEPS[last];
+        let world = world_with(last, end).await;
         let mut operation = world.engine.import_image(dev());
         let reached = step.to_string();
         loop {
