@@ -94,7 +94,11 @@ impl Explain for ArtifactError {
                 "check the path, or rebuild the bundle with `banger bundle build`"
             }
             Self::Read { .. } => "make the file readable for the daemon's user",
-            Self::Kernel { .. } => "give an ELF `vmlinux` or a `bzImage` for x86-64",
+            Self::Kernel { source: KernelError::Packed, .. } => {
+                "take the `vmlinux` out of it with `extract-vmlinux` from Linux's `scripts`, or \
+                 give the bzImage to `banger image import --kernel`, which does that"
+            }
+            Self::Kernel { .. } => "give an ELF `vmlinux` for x86-64",
             Self::Rootfs { found: Some(PARTITIONED), .. } => {
                 "give an image of the root partition alone, for instance with \
                  `dd` from its first sector"
@@ -290,6 +294,17 @@ mod tests {
             verdict(&[(0x1fe, &[0x55, 0xaa]), (0x200, b"EFI PART"), (0x438, &[0x53, 0xef])]),
             ": it is a disk with a partition table"
         );
+    }
+
+    #[test]
+    fn a_packed_kernel_is_named_for_what_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = vec![0; 4096];
+        bytes[0x202..0x206].copy_from_slice(b"HdrS");
+        std::fs::write(file.path(), bytes).unwrap();
+        let error = check_kernel(file.path()).unwrap_err();
+        assert!(matches!(error, ArtifactError::Kernel { source: KernelError::Packed, .. }));
+        assert!(error.hints()[0].contains("extract-vmlinux"), "{:?}", error.hints());
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub enum KernelError {
     /// Neither ELF nor bzImage.
     #[error("it is neither an ELF file nor a bzImage")]
     Unknown,
+    /// A bzImage where an ELF file has to be.
+    #[error("it is a bzImage, and a VM boots from the ELF file `vmlinux` that is packed in it")]
+    Packed,
     /// A bzImage from before 2008.
     #[error("its boot protocol is {major}.{minor:02}; 2.08 or newer is needed")]
     Protocol {
@@ -105,13 +108,18 @@ pub fn release(vmlinux: &[u8]) -> Option<&str> {
     })
 }
 
-/// Checks that a file which begins with these bytes (64 are enough) is an ELF kernel for x86-64.
+/// Checks that a file which begins with these bytes (1024 are enough) is an ELF kernel for x86-64.
 ///
 /// # Errors
 ///
-/// [`KernelError::Unknown`] when it is no ELF file, [`KernelError::WrongElf`] when it is another.
+/// [`KernelError::Packed`] for a bzImage, [`KernelError::Unknown`] when it is no ELF file,
+/// [`KernelError::WrongElf`] when it is another.
 pub fn check_vmlinux(start: &[u8]) -> Result<(), KernelError> {
-    if is_elf(start) { check_elf(start) } else { Err(KernelError::Unknown) }
+    if is_elf(start) {
+        return check_elf(start);
+    }
+    let is_packed = start.get(HEADER..HEADER + 4) == Some(b"HdrS");
+    Err(if is_packed { KernelError::Packed } else { KernelError::Unknown })
 }
 
 fn is_elf(bytes: &[u8]) -> bool {
