@@ -287,6 +287,9 @@ pub enum KeyFault {
     /// It is something else.
     #[error("it is no private key in OpenSSH's format")]
     Format(#[from] ssh_key::Error),
+    /// The daemon would have to ask somebody.
+    #[error("it has a passphrase, and the daemon has nobody to ask for it")]
+    Passphrase,
 }
 
 /// One thing that could not be removed.

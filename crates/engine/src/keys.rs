@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Keys {
     dir: PathBuf,
-    private: PathBuf,
+    own: Option<OwnKey>,
     public: String,
 }
 
 /// The instance's own key, which is made where there is none.
-fn instance_key(dir: &Path) -> Result<(PathBuf, PrivateKey), EngineError> {
-    let private = dir.join("id_ed25519");
+fn instance_key(dir: &Path) -> Result<PrivateKey, EngineError> {
+    let private = dir.join(KEY);
     if !private.try_exists().map_err(file("look for", &private))? {
         let pair = generate("banger")?;
         let public = dir.join("id_ed25519.pub");
@@ -33,8 +33,7 @@ fn instance_key(dir: &Path) -> Result<(PathBuf, PrivateKey), EngineError> {
         replace(&private, pair.private.as_bytes()).map_err(file("write", &private))?;
     }
     let text = fs::read_to_string(&private).map_err(file("read", &private))?;
-    let key = PrivateKey::from_openssh(&text).map_err(EngineError::Key)?;
-    Ok((private, key))
+    PrivateKey::from_openssh(&text).map_err(EngineError::Key)
 }
 
 /// A user's key. One with a passphrase will do: its public half is in the clear.
@@ -45,6 +44,9 @@ fn read_own(own: &OwnKey) -> Result<PrivateKey, EngineError> {
         EngineError::OwnKey { path, origin, source }
     })
 }
+
+/// The file of the instance's own key.
+const KEY: &str = "id_ed25519";
 
 /// Whom an ssh client logs in as.
 pub(crate) const USER: &str = "root";
@@ -78,12 +80,12 @@ impl Keys {
             .mode(0o700)
             .create(&dir)
             .map_err(file("create", &dir))?;
-        let (private, key) = match own {
-            Some(own) => (own.path.clone(), read_own(own)?),
+        let key = match own {
+            Some(own) => read_own(own)?,
             None => instance_key(&dir)?,
         };
         let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
-        let keys = Self { dir, private, public };
+        let keys = Self { dir, own: own.cloned(), public };
         let config = keys.config_path();
         replace(&config, keys.config().as_bytes()).map_err(file("write", &config))?;
         Ok(keys)
@@ -96,11 +98,17 @@ impl Keys {
 
     /// The private key's file.
     pub(crate) fn private_path(&self) -> PathBuf {
-        self.private.clone()
+        self.own.as_ref().map_or_else(|| self.dir.join(KEY), |own| own.path.clone())
     }
 
-    /// The private key itself.
+    /// The private key itself, for the daemon's own use.
     pub(crate) fn private(&self) -> Result<String, EngineError> {
+        if let Some(own) = &self.own
+            && read_own(own)?.is_encrypted()
+        {
+            let OwnKey { path, origin } = own.clone();
+            return Err(EngineError::OwnKey { path, origin, source: KeyFault::Passphrase });
+        }
         let path = self.private_path();
         fs::read_to_string(&path).map_err(file("read", &path))
     }
@@ -217,5 +225,31 @@ mod tests {
         caused by: it is no private key in OpenSSH's format
         hint: set `ssh_key_path` to a private key that `ssh-keygen` made, or remove it
         ");
+    }
+
+    /// A key with a passphrase, made for this test; it opens nothing.
+    const ENCRYPTED: &str = "\
+        -----BEGIN OPENSSH PRIVATE KEY-----\n\
+        b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABBrUjLLyF\n\
+        G1vMazcAd9Wyp/AAAAAQAAAAEAAAAzAAAAC3NzaC1lZDI1NTE5AAAAIFGvF45TMeL11IgQ\n\
+        GaUBCwyoq1o5D/AAzekL7xsow6ZVAAAAkFD888sVdlPPk+EgxGsygBL8SL4XEbWUZZns0d\n\
+        F9DbLcg7BsDhh3jiRJ1bz9KdEvZUV1GB/6lbchfyQ6Xc5rv2NnJADTgre0Ccl8Pf7VIib4\n\
+        CZTkGse8R3n/5Ksx6LOgdXOd+a2UZobBBS1uWSKEHrZz5LMi+lyKJuhFwZRH40msSL8xiE\n\
+        emylCp6Inwub49hA==\n\
+        -----END OPENSSH PRIVATE KEY-----\n\
+        ";
+
+    #[test]
+    fn a_key_with_a_passphrase_serves_ssh_and_not_the_daemon_itself() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("mine");
+        fs::write(&path, ENCRYPTED).unwrap();
+        let own = OwnKey { path, origin: "line 3 of `/c`".to_owned() };
+        let keys = Keys::open(state.path(), Some(&own)).unwrap();
+        assert!(keys.public().starts_with("ssh-ed25519 "), "{}", keys.public());
+        let refused = keys.private().unwrap_err();
+        let passphrase =
+            matches!(refused, EngineError::OwnKey { source: KeyFault::Passphrase, .. });
+        assert!(passphrase, "{refused}");
     }
 }
