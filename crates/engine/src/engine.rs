@@ -2,6 +2,7 @@
 
 use crate::build::{self, BuildImage};
 use crate::bundle::FetchFrom;
+use crate::errand::Errand;
 use crate::error::EngineError;
 use crate::executor::blocking;
 use crate::import::ImportImage;
@@ -108,17 +109,17 @@ impl Engine {
     /// where only the wait ran out: then the VM goes on booting.
     pub fn create(&self, new: NewVm) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("create", move |report| create::create(shared, new, report))
+        self.operate(Errand::Create, move |report| create::create(shared, new, report))
     }
 
     /// Boots a VM.
     pub fn start(&self, reference: &str, options: StartOptions) -> Result<Operation, EngineError> {
-        self.boot(reference, "start", Work::Start, options)
+        self.boot(reference, Errand::Start, Work::Start, options)
     }
 
     /// Asks the guest to end and kills it after `timeout`.
     pub fn stop(&self, reference: &str, timeout: Duration) -> Result<Operation, EngineError> {
-        self.ask(reference, "stop", Work::Stop { timeout })
+        self.ask(reference, Errand::Stop, Work::Stop { timeout })
     }
 
     /// Stops the VM if it runs, then boots it.
@@ -128,22 +129,22 @@ impl Engine {
         stop: Duration,
         start: StartOptions,
     ) -> Result<Operation, EngineError> {
-        self.boot(reference, "restart", Work::Restart { timeout: stop }, start)
+        self.boot(reference, Errand::Restart, Work::Restart { timeout: stop }, start)
     }
 
     /// Sends the VMM a signal.
     pub fn kill(&self, reference: &str, signal: Signal) -> Result<Operation, EngineError> {
-        self.ask(reference, "kill", Work::Kill { signal })
+        self.ask(reference, Errand::Kill, Work::Kill { signal })
     }
 
     /// Removes the VM with its disks.
     pub fn delete(&self, reference: &str) -> Result<Operation, EngineError> {
-        self.ask(reference, "delete", Work::Delete)
+        self.ask(reference, Errand::Delete, Work::Delete)
     }
 
     /// Changes the VM's spec.
     pub fn set(&self, reference: &str, change: SpecChange) -> Result<Operation, EngineError> {
-        self.ask(reference, "set", Work::Set { change })
+        self.ask(reference, Errand::Set, Work::Set { change })
     }
 
     /// Changes which ports of the host lead into the VM.
@@ -152,7 +153,7 @@ impl Engine {
         reference: &str,
         change: ForwardChange,
     ) -> Result<Operation, EngineError> {
-        self.ask(reference, "forward", Work::Forward { change })
+        self.ask(reference, Errand::Forward, Work::Forward { change })
     }
 
     /// What a VM uses. Takes half a second, in which processor time is measured.
@@ -220,9 +221,12 @@ impl Engine {
     /// Compares the ledger with the host.
     pub async fn audit(&self) -> Result<(Audit, Vec<Observed>), EngineError> {
         let inventory = images::inventory(&self.shared).await?;
-        let ledger: Vec<ResourceKey> =
-            self.shared.store.ledger()?.iter().map(Resource::key).collect();
-        Ok((Audit::new(&ledger, &inventory), inventory))
+        Ok((Audit::new(&self.ledger()?, &inventory), inventory))
+    }
+
+    /// Every object that is or may be on the host, by the records.
+    pub fn ledger(&self) -> Result<Vec<ResourceKey>, EngineError> {
+        Ok(self.shared.store.ledger()?.iter().map(Resource::key).collect())
     }
 
     /// What to ask of the host about guests' way to the world.
@@ -249,20 +253,20 @@ impl Engine {
     /// Makes an image of files that stay where they are.
     pub fn register_image(&self, new: NewImage) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("image register", move |report| register::register(shared, new, report))
+        self.operate(Errand::ImageRegister, move |report| register::register(shared, new, report))
     }
 
     /// Makes an image of a directory, an archive or a container image. It is broken off when nobody
     /// listens to it any more.
     pub fn import_image(&self, request: ImportImage) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("image import", move |report| import::import(shared, request, report))
+        self.operate(Errand::ImageImport, move |report| import::import(shared, request, report))
     }
 
     /// Builds an image by booting one and working in it.
     pub fn build_image(&self, request: BuildImage) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("image build", move |report| build::build(shared, request, report))
+        self.operate(Errand::ImageBuild, move |report| build::build(shared, request, report))
     }
 
     /// Tells an image build to end. It is over when its operation ends.
@@ -280,14 +284,14 @@ impl Engine {
     pub fn promote_image(&self, reference: &str) -> Result<Operation, EngineError> {
         let id = self.shared.catalog.find(reference)?.id;
         let shared = Arc::clone(&self.shared);
-        Ok(self.operate("image promote", move |report| promote::promote(shared, id, report)))
+        Ok(self.operate(Errand::ImagePromote, move |report| promote::promote(shared, id, report)))
     }
 
     /// Removes an image that no VM uses. Files that are not banger's stay.
     pub fn delete_image(&self, reference: &str) -> Result<Operation, EngineError> {
         let shared = Arc::clone(&self.shared);
         let id = shared.catalog.find(reference)?.id;
-        Ok(self.operate("image delete", move |mut report| async move {
+        Ok(self.operate(Errand::ImageDelete, move |mut report| async move {
             let result = images::delete(&shared, id, &mut report).await;
             Ok((report, result))
         }))
@@ -324,20 +328,20 @@ impl Engine {
     /// Builds the runtime bundle from the distribution's packages.
     pub fn build_bundle(&self) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("bundle build", move |report| bundle::build(shared, report))
+        self.operate(Errand::BundleBuild, move |report| bundle::build(shared, report))
     }
 
     /// Reads all of the runtime bundle: each file against its checksum, and whether each can do its
     /// work.
     pub fn verify_bundle(&self) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("bundle verify", move |report| bundle::verify(shared, report))
+        self.operate(Errand::BundleVerify, move |report| bundle::verify(shared, report))
     }
 
     /// Unpacks the runtime bundle from an archive.
     pub fn fetch_bundle(&self, from: FetchFrom) -> Operation {
         let shared = Arc::clone(&self.shared);
-        self.operate("bundle fetch", move |report| bundle::fetch(shared, from, report))
+        self.operate(Errand::BundleFetch, move |report| bundle::fetch(shared, from, report))
     }
 
     /// Ends all tasks of the engine, after the operations under way. VMs go on running.
@@ -347,12 +351,7 @@ impl Engine {
         self.shared.tasks.wait().await;
     }
 
-    fn ask(
-        &self,
-        reference: &str,
-        what: &'static str,
-        work: Work,
-    ) -> Result<Operation, EngineError> {
+    fn ask(&self, reference: &str, what: Errand, work: Work) -> Result<Operation, EngineError> {
         let handle = self.shared.find(reference)?;
         Ok(self.operate(what, move |report| async move {
             name_in_log(&handle.view());
@@ -363,7 +362,7 @@ impl Engine {
     fn boot(
         &self,
         reference: &str,
-        what: &'static str,
+        what: Errand,
         work: Work,
         options: StartOptions,
     ) -> Result<Operation, EngineError> {
@@ -380,7 +379,7 @@ impl Engine {
     }
 
     /// Runs an operation as a task of its own, so that it outlives its asker.
-    fn operate<F>(&self, what: &'static str, work: impl FnOnce(Reporter) -> F) -> Operation
+    fn operate<F>(&self, what: Errand, work: impl FnOnce(Reporter) -> F) -> Operation
     where
         F: Future<Output = Answer> + Send + 'static,
     {
@@ -390,7 +389,7 @@ impl Engine {
         let answer = work(report);
         // Whom it concerns is known to a create only later.
         let span = tracing::info_span!(
-            "operation", op_id = %id, what, vm_id = Empty, vm_name = Empty, image = Empty
+            "operation", op_id = %id, what = what.as_str(), vm_id = Empty, vm_name = Empty, image = Empty
         );
         self.shared
             .tasks
@@ -416,7 +415,7 @@ pub(crate) type Answer = Result<(Reporter, Result<Finished, EngineError>), Gone>
 pub(crate) struct Gone;
 
 async fn conclude(
-    what: &'static str,
+    what: Errand,
     answer: impl Future<Output = Answer>,
     closer: Closer,
     measures: Measures,

@@ -17,6 +17,7 @@ mod console;
 mod create;
 mod draft;
 mod engine;
+mod errand;
 mod error;
 mod executor;
 mod follow;

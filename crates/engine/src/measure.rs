@@ -3,6 +3,7 @@
 //! Every label has one of a few words that are known here, so that the number of series does not
 //! grow with use.
 
+use crate::errand::Errand;
 use crate::operation::Phase;
 use banger_core::resource::Role;
 use prometheus_client::metrics::counter::Counter;
@@ -14,21 +15,6 @@ use std::time::Duration;
 /// emulation half a minute.
 const BORDERS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0];
-
-/// The operations that a user can ask for.
-const OPERATIONS: [&str; 11] = [
-    "bundle build",
-    "create",
-    "delete",
-    "forward",
-    "image delete",
-    "image register",
-    "kill",
-    "restart",
-    "set",
-    "start",
-    "stop",
-];
 
 /// Labels with their values.
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -64,7 +50,7 @@ impl Default for Measures {
                 drop(measures.host_errors.get_or_create(&host_error(verb, role)));
             }
         }
-        for what in OPERATIONS {
+        for what in Errand::ALL {
             for result in ["done", "failed"] {
                 drop(measures.operations.get_or_create(&operation(what, result)));
             }
@@ -87,7 +73,7 @@ impl Measures {
     }
 
     /// An operation has ended: `done` or `failed`.
-    pub(crate) fn operation(&self, what: &'static str, result: &'static str) {
+    pub(crate) fn operation(&self, what: Errand, result: &'static str) {
         self.operations.get_or_create(&operation(what, result)).inc();
     }
 }
@@ -96,8 +82,8 @@ fn host_error(verb: &'static str, role: Role) -> Labels<2> {
     [("verb", verb), ("role", role.as_str())]
 }
 
-fn operation(what: &'static str, result: &'static str) -> Labels<2> {
-    [("operation", what), ("result", result)]
+fn operation(what: Errand, result: &'static str) -> Labels<2> {
+    [("operation", what.as_str()), ("result", result)]
 }
 
 #[cfg(test)]
