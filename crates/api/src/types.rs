@@ -597,4 +597,8 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Every object on the host that bears the instance's mark.
     pub inventory: Vec<String>,
+    /// Every object that is or may be on the host by the records, by its key. A daemon from before
+    /// does not tell.
+    #[serde(default)]
+    pub ledger: Vec<String>,
 }

@@ -8,6 +8,7 @@ mod image;
 mod image_build;
 mod import;
 mod ssh_config;
+mod support;
 mod value;
 mod vm;
 
@@ -19,6 +20,7 @@ pub(crate) use image::{ImageVerb, PromoteArgs, RegisterArgs, RenameArgs};
 pub(crate) use image_build::BuildArgs;
 pub(crate) use import::ImportArgs;
 pub(crate) use ssh_config::SshConfigArgs;
+pub(crate) use support::SupportArgs;
 pub(crate) use vm::{
     CreateArgs, ForwardArgs, KillArgs, LogsArgs, RefsArgs, RestartArgs, RunArgs, SetArgs, SshArgs,
     StartArgs, StatsArgs, StopArgs, Timings, VmVerb,
@@ -99,6 +101,9 @@ pub(crate) enum Noun {
     /// Have `ssh NAME.vm` enter VMs: print the lines for ssh's configuration, or install them
     #[command(after_help = ssh_config::EXAMPLES)]
     SshConfig(SshConfigArgs),
+    /// Gather in one file what helps others to help: doctor's findings, versions, logs, records
+    #[command(after_help = support::EXAMPLES)]
+    SupportBundle(SupportArgs),
     /// Print a shell's completion script
     #[command(
         after_help = "Example:\n  banger completion bash > ~/.local/share/bash-completion/completions/banger"

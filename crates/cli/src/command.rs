@@ -19,6 +19,7 @@ mod signals;
 mod ssh;
 mod ssh_config;
 mod stats;
+mod support;
 mod version;
 
 pub(crate) use ssh_config::SshConfigError;
@@ -68,6 +69,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Dns(DnsVerb::Uninstall) => dns::uninstall(&session).await,
         Noun::Doctor(args) => doctor::run(&session, &args).await,
         Noun::SshConfig(args) => ssh_config::run(&session, &args).await,
+        Noun::SupportBundle(args) => support::run(&session, &args).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
         Noun::Version => version::run(&session).await,
     }

@@ -2,7 +2,7 @@
 //!
 //! It knows the API and the vocabulary, and no more: everything that is done is done by the daemon.
 //! `args` says what can be typed, `command` has one module for each noun or verb, `render` turns
-//! answers into text and is pure, `fence` edits a text of the user's, `output` and `progress` are the two that write, `connect` finds
+//! answers into text and is pure, `fence` edits a text of the user's, `support` gathers what helps others to help, `output` and `progress` are the two that write, `connect` finds
 //! or starts the daemon, and `launch` alone starts programs.
 
 mod args;
@@ -14,6 +14,7 @@ mod launch;
 mod output;
 mod progress;
 mod render;
+mod support;
 
 use args::Cli;
 use failure::Failure;

@@ -7,6 +7,7 @@ pub(crate) mod image;
 pub(crate) mod log;
 pub(crate) mod ports;
 pub(crate) mod stats;
+pub(crate) mod support;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod vm;

@@ -11,7 +11,7 @@ use banger_core::forward::{Forward, HostPort};
 use banger_core::guest::StageDetail;
 use banger_core::image::Image;
 use banger_core::ledger::Audit;
-use banger_core::resource::Observed;
+use banger_core::resource::{Observed, ResourceKey};
 use banger_core::telling::{self, Voice};
 use banger_core::vm::UnixMillis;
 use banger_engine::{ForwardView, Outcome, SshAccess, Usage, VmView};
@@ -187,9 +187,10 @@ pub fn bundle_image(image: Image) -> BundleImage {
 }
 
 /// How ledger and host differ.
-pub fn audit(audit: Audit, inventory: &[Observed]) -> AuditReport {
+pub fn audit(audit: Audit, inventory: &[Observed], ledger: &[ResourceKey]) -> AuditReport {
     let line = |observed: &Observed| format!("{} {}", observed.key, observed.object);
-    AuditReport { audit, inventory: inventory.iter().map(line).collect() }
+    let ledger = ledger.iter().map(ResourceKey::to_string).collect();
+    AuditReport { audit, inventory: inventory.iter().map(line).collect(), ledger }
 }
 
 /// What a successful operation came to.

@@ -15,27 +15,34 @@ use serde::Serialize;
 
 /// What was found, as JSON.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     /// Whether nothing failed.
     ok: bool,
     checks: Vec<Check>,
 }
 
 pub(super) async fn run(session: &Session<'_>, args: &DoctorArgs) -> Result<(), Failure> {
-    let asked = args.scope();
-    let mut checks = Vec::new();
-    match session.client().await {
-        Ok(client) => checks.extend(through_daemon(&client, asked).await),
-        Err(Failure::Error(body)) => checks.push(failed(Scope::Daemon, "daemon", *body)),
+    let client = match session.client().await {
+        Ok(client) => Ok(client),
+        Err(Failure::Error(body)) => Err(*body),
         Err(failure) => return Err(failure),
-    }
+    };
+    let report = examine(client, args.scope()).await;
+    session.output.answer(&report, |report| text(&report.checks))?;
+    if report.ok { Ok(()) } else { Err(Failure::Exit(1)) }
+}
+
+/// Looks at everything, or at one scope; without a daemon at what can be seen without one.
+pub(super) async fn examine(client: Result<Client, ErrorBody>, asked: Option<Scope>) -> Report {
+    let mut checks = match client {
+        Ok(client) => through_daemon(&client, asked).await,
+        Err(body) => vec![failed(Scope::Daemon, "daemon", body)],
+    };
     if wants(asked, Scope::Ssh) {
         checks.push(ssh());
     }
     checks.sort_by_key(|check| Scope::ALL.iter().position(|scope| *scope == check.scope));
-    let report = Report { ok: checks.iter().all(|check| check.verdict != Verdict::Fail), checks };
-    session.output.answer(&report, |report| text(&report.checks))?;
-    if report.ok { Ok(()) } else { Err(Failure::Exit(1)) }
+    Report { ok: checks.iter().all(|check| check.verdict != Verdict::Fail), checks }
 }
 
 fn wants(asked: Option<Scope>, scope: Scope) -> bool {

@@ -21,5 +21,6 @@ mod program;
 mod reading;
 mod run;
 mod ssh_config;
+mod support;
 mod transcript;
 mod usage;

@@ -1,5 +1,6 @@
 //! Routes about the daemon itself.
 
+use super::blocking::ask_engine;
 use super::bundle;
 use super::dns;
 use super::extract::Body;
@@ -11,6 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use banger_api::{AuditReport, DaemonStatus, ErrorBody, LogLevelStatus, SetLogLevel, Version};
 use banger_core::state::VmState;
+use banger_engine::Engine;
 use std::time::Duration;
 
 /// The daemon's build
@@ -85,5 +87,6 @@ pub(super) async fn set_log_level(
 ))]
 pub(super) async fn audit(State(state): State<AppState>) -> Result<Json<AuditReport>, Problem> {
     let (audit, inventory) = state.engine.audit().await?;
-    Ok(Json(view::audit(audit, &inventory)))
+    let ledger = ask_engine(&state, Engine::ledger).await??;
+    Ok(Json(view::audit(audit, &inventory, &ledger)))
 }

@@ -91,7 +91,10 @@ async fn a_vm_lives_from_create_to_delete() {
     assert_eq!(deleted.get("vm"), None);
     assert_eq!(server.get("/v1/vms").await.json(), json!({"vms": []}));
     let audit = server.get("/v1/audit").await.json();
-    assert_eq!(audit, json!({"audit": {"leaked": [], "missing": []}, "inventory": []}));
+    assert_eq!(
+        audit,
+        json!({"audit": {"leaked": [], "missing": []}, "inventory": [], "ledger": []})
+    );
 }
 
 #[tokio::test]
