@@ -39,6 +39,7 @@
 //! | `GET /v1/images/{ref}` | | [`ImageView`] |
 //! | `PATCH /v1/images/{ref}` | [`RenameImage`] | [`ImageView`] |
 //! | `DELETE /v1/images/{ref}` | | events |
+//! | `POST /v1/images/{ref}/promote` | | events |
 //! | `POST /v1/image-builds` | [`BuildImage`] | events |
 //! | `DELETE /v1/image-builds/{op}` | | 202; the build ends |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
