@@ -13,9 +13,9 @@ pub use stream::{EventStream, LogStream};
 
 use crate::{
     AddForward, AuditReport, BuildImage, BundleStatus, CreateVm, DaemonStatus, DnsStatus,
-    DoctorReport, FetchBundle, ImageList, ImageView, ImportImage, KillVm, LogLevelStatus, LogQuery,
-    LogSource, RegisterImage, RemoveForward, RenameImage, RestartVm, Scope, SetLogLevel, SshConfig,
-    SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
+    DoctorReport, FetchBundle, FixReport, ImageList, ImageView, ImportImage, KillVm,
+    LogLevelStatus, LogQuery, LogSource, RegisterImage, RemoveForward, RenameImage, RestartVm,
+    Scope, SetLogLevel, SshConfig, SshTarget, StartVm, StopVm, Version, Vm, VmList, VmStats, Why,
 };
 use banger_core::id::OpId;
 use banger_core::spec::SpecChange;
@@ -190,6 +190,16 @@ impl Client {
     pub async fn doctor(&self, scope: Option<Scope>) -> Result<DoctorReport, ClientError> {
         let query = scope.map(|scope| format!("?scope={scope}")).unwrap_or_default();
         self.get(&format!("/v1/doctor{query}")).await
+    }
+
+    /// Has what stands between VMs and the world let them through, as far as that can be undone.
+    pub async fn fix_network(&self) -> Result<FixReport, ClientError> {
+        self.transport.document(Method::POST, "/v1/doctor/fix", None).await
+    }
+
+    /// Undoes all that was fixed.
+    pub async fn undo_network(&self) -> Result<FixReport, ClientError> {
+        self.transport.document(Method::POST, "/v1/doctor/undo", None).await
     }
 
     /// What a VM uses. The daemon measures for half a second.

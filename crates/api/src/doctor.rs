@@ -173,6 +173,14 @@ pub struct DoctorReport {
     pub checks: Vec<Check>,
 }
 
+/// What was changed on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FixReport {
+    /// One line for each thing; none if there was nothing to do. How everything stands now, and
+    /// what is left to do by hand, is for the doctor's checks to say.
+    pub done: Vec<String>,
+}
+
 /// Which checks to make.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

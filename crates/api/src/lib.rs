@@ -14,6 +14,8 @@
 //! | `PUT /v1/daemon/log-level` | [`SetLogLevel`] | [`LogLevelStatus`] |
 //! | `GET /v1/audit` | | [`AuditReport`] |
 //! | `GET /v1/doctor?scope=` | | [`DoctorReport`] |
+//! | `POST /v1/doctor/fix` | | [`FixReport`] |
+//! | `POST /v1/doctor/undo` | | [`FixReport`] |
 //! | `GET /v1/vms` | | [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] | events |
 //! | `GET /v1/vms/{ref}` | | [`Vm`] |
@@ -63,7 +65,7 @@ mod types;
 mod why;
 
 pub use bundle::{BundleContent, BundlePart, FetchBundle};
-pub use doctor::{Check, DoctorQuery, DoctorReport, Scope, ScopeError, Verdict};
+pub use doctor::{Check, DoctorQuery, DoctorReport, FixReport, Scope, ScopeError, Verdict};
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use host_dns::{DnsRecipe, HostDnsState, HostDnsStatus};

@@ -15,7 +15,7 @@ mod vm;
 pub(crate) use bundle::FetchArgs;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
-pub(crate) use doctor::DoctorArgs;
+pub(crate) use doctor::{DoctorArgs, Remedy};
 pub(crate) use image::{ImageVerb, PromoteArgs, RegisterArgs, RenameArgs};
 pub(crate) use image_build::BuildArgs;
 pub(crate) use import::ImportArgs;

@@ -232,6 +232,11 @@ impl Layout {
         format!("banger:{}", self.instance)
     }
 
+    /// The file that says which interface is in firewalld's zone because of the instance.
+    pub fn zone_file(&self) -> PathBuf {
+        self.state_dir.join("firewalld-zone")
+    }
+
     /// The device-mapper device of the VM's root disk.
     pub fn root_snapshot(&self, vm: &VmId) -> DmName {
         DmName(format!("banger-{}-{vm}-root", self.instance))

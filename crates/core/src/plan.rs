@@ -5,9 +5,12 @@
 
 use crate::names::{IfName, Layout, VmPaths};
 use crate::net::Subnet;
-use crate::resource::{HostAccess, Member, Payload, Resource, Role, SnapshotPart, VmmProcess};
+use crate::resource::{
+    DnsGate, Gatekeeper, HostAccess, Member, Payload, Resource, Role, SnapshotPart, VmmProcess,
+};
 use crate::unit::{Bytes, Sectors};
 use crate::vm::{OverlayMethod, Vm};
+use std::net::SocketAddrV4;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -186,6 +189,30 @@ pub fn plan_network(layout: &Layout, bridge: &BridgeSpec, mut members: Vec<Membe
         // The firewall first: no guest is ever on the bridge without its rules.
         NetworkPlan::Ensure(vec![firewall, link])
     }
+}
+
+/// What has a firewall of somebody else's let guests through.
+pub fn plan_permit(
+    layout: &Layout,
+    bridge: &BridgeSpec,
+    gatekeeper: Gatekeeper,
+    dns: DnsGate,
+) -> Resource {
+    let port = bridge.dns_port.filter(|_| dns == DnsGate::Closed);
+    Resource::Permit {
+        gatekeeper,
+        mark: layout.bridge_alias(),
+        bridge: bridge.name.clone(),
+        dns: port.map(|port| SocketAddrV4::new(bridge.subnet.gateway(), port.get())),
+    }
+}
+
+/// What a daemon's start removes of what is on the host and in no record, in order.
+pub fn plan_leaked(leaked: Vec<Resource>) -> Vec<Resource> {
+    let is_permit = |resource: &Resource| resource.role().is_permit();
+    let (permits, others) = leaked.into_iter().partition(is_permit);
+    let permits: Vec<Resource> = permits;
+    plan_delete(others).into_iter().chain(permits).collect()
 }
 
 /// Whether the roles of a plan are in start order: what the plans promise, for tests and debug

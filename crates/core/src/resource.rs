@@ -4,8 +4,10 @@
 //! the host finds those again from the names. So the same value serves as plan, as ledger row, as
 //! the thing to undo, and as a message to a privileged helper.
 
+mod gatekeeper;
 mod key;
 
+pub use gatekeeper::{DnsGate, Gatekeeper, GatekeeperError};
 pub use key::{KeyError, Owner, ResourceKey, Role};
 
 use crate::id::{ImageId, VmId};
@@ -14,6 +16,7 @@ use crate::net::{GuestIp, MacAddr, Subnet};
 use crate::unit::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::SocketAddrV4;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -130,6 +133,19 @@ pub enum Resource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dns_port: Option<NonZeroU16>,
     },
+    /// What has a firewall of somebody else's let the bridge's packets through. What a guest may do
+    /// is still for the instance's own tables to say.
+    Permit {
+        /// Whose firewall.
+        gatekeeper: Gatekeeper,
+        /// The mark by which the instance knows its rules: a comment in each.
+        mark: String,
+        /// The bridge that the packets come from and go to.
+        bridge: IfName,
+        /// Where guests' DNS queries are answered, if the firewall has to let them through.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dns: Option<SocketAddrV4>,
+    },
     /// The directory in which an image is made. Mode 0700. Removing it removes what is in it.
     ImageDraft {
         /// Whose.
@@ -226,32 +242,6 @@ pub enum CloneMethod {
     Copy,
 }
 
-/// A firewall of somebody else's that can be told to let guests' packets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gatekeeper {
-    /// The tables of iptables over nf_tables, which Docker and ufw use on today's distributions.
-    IptablesNft,
-    /// The tables of iptables as they were before, beside the others.
-    IptablesLegacy,
-    /// firewalld.
-    Firewalld,
-}
-
-impl Gatekeeper {
-    /// Every gatekeeper.
-    pub const ALL: [Self; 3] = [Self::IptablesNft, Self::IptablesLegacy, Self::Firewalld];
-
-    /// The program that it is told by.
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::IptablesNft => "iptables-nft",
-            Self::IptablesLegacy => "iptables-legacy",
-            Self::Firewalld => "firewall-cmd",
-        }
-    }
-}
-
 /// Bytes that must not appear in a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -277,6 +267,7 @@ impl Resource {
             Self::BootInitrd { .. } => Role::Initrd,
             Self::Bridge { .. } => Role::Bridge,
             Self::Firewall { .. } => Role::Firewall,
+            Self::Permit { gatekeeper, .. } => gatekeeper.role(),
             Self::ImageDraft { .. } => Role::ImageDraft,
             Self::ImageDir { .. } => Role::ImageDir,
             Self::Tap { .. } => Role::Tap,
@@ -299,7 +290,7 @@ impl Resource {
             Self::ImageDraft { image, .. } | Self::ImageDir { image, .. } => {
                 Owner::Image(image.clone())
             }
-            Self::Bridge { .. } | Self::Firewall { .. } => Owner::Instance,
+            Self::Bridge { .. } | Self::Firewall { .. } | Self::Permit { .. } => Owner::Instance,
         }
     }
 
@@ -322,9 +313,17 @@ impl Resource {
             Self::DmSnapshot { name, .. } => name.device().display().to_string(),
             Self::Bridge { name, .. } | Self::Tap { name, .. } => name.to_string(),
             Self::Firewall { table, .. } => table.to_string(),
+            // firewalld's zones bear no marks.
+            Self::Permit { gatekeeper: Gatekeeper::Firewalld, bridge, .. } => bridge.to_string(),
+            Self::Permit { mark, .. } => mark.clone(),
             Self::VmmProcess(process) => process.api_socket.display().to_string(),
         }
     }
+}
+
+/// As far as it has to be known to be taken away.
+fn permit_leftover(gatekeeper: Gatekeeper, bridge: IfName, layout: &Layout) -> Resource {
+    Resource::Permit { gatekeeper, mark: layout.bridge_alias(), bridge, dns: None }
 }
 
 /// An object on the host that bears the instance's mark.
@@ -362,7 +361,13 @@ impl Observed {
         let paths = layout.vm(&vm);
         let nothing = Bytes(0);
         Some(match self.key.role() {
-            Role::Bridge | Role::Firewall | Role::ImageDraft | Role::ImageDir => return None,
+            Role::Bridge
+            | Role::Firewall
+            | Role::PermitNft
+            | Role::PermitLegacy
+            | Role::PermitFirewalld
+            | Role::ImageDraft
+            | Role::ImageDir => return None,
             Role::VmDir => Resource::VmDir { vm, path: paths.dir },
             Role::RuntimeDir => Resource::RuntimeDir { vm, path: paths.runtime },
             Role::RootClone => Resource::ClonedFile {
@@ -418,6 +423,7 @@ impl Observed {
         let unknown = Subnet::new(std::net::Ipv4Addr::new(192, 0, 2, 1), 24)
             .expect("TEST-NET-1 is a subnet with a usable first address");
         let bridge = IfName::try_from(self.object.clone());
+        let lo = || IfName::try_from("lo".to_owned()).expect("a short plain name");
         match self.key.role() {
             Role::Bridge => Some(Resource::Bridge {
                 name: bridge.ok()?,
@@ -426,12 +432,17 @@ impl Observed {
             }),
             Role::Firewall => Some(Resource::Firewall {
                 table: layout.nft_table(),
-                bridge: IfName::try_from("lo".to_owned()).expect("a short plain name"),
+                bridge: lo(),
                 subnet: unknown,
                 members: Vec::new(),
                 host_access: HostAccess::Gateway,
                 dns_port: None,
             }),
+            Role::PermitFirewalld => {
+                Some(permit_leftover(Gatekeeper::Firewalld, bridge.ok()?, layout))
+            }
+            Role::PermitNft => Some(permit_leftover(Gatekeeper::IptablesNft, lo(), layout)),
+            Role::PermitLegacy => Some(permit_leftover(Gatekeeper::IptablesLegacy, lo(), layout)),
             _ => None,
         }
     }
@@ -451,6 +462,9 @@ mod tests {
             .map(|role| match role {
                 Role::Bridge => ResourceKey::BRIDGE,
                 Role::Firewall => ResourceKey::FIREWALL,
+                Role::PermitNft => ResourceKey::of_permit(Gatekeeper::IptablesNft),
+                Role::PermitLegacy => ResourceKey::of_permit(Gatekeeper::IptablesLegacy),
+                Role::PermitFirewalld => ResourceKey::of_permit(Gatekeeper::Firewalld),
                 role if role.is_of_image() => {
                     ResourceKey::of_image(&ImageId::from_entropy(78), role)
                 }
@@ -469,6 +483,7 @@ mod tests {
             "instance/tap",
             "vm/00000000/bridge",
             "vm/00000000/image_dir",
+            "vm/00000000/permit_nft",
             "image/00000000/tap",
             "vm/x/tap",
             "instance",

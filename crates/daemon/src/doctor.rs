@@ -18,6 +18,7 @@ mod survey;
 mod vm;
 
 pub use facts::{BundleFacts, Demand, Disks, Facts, ImageFacts, VersionSaid};
+pub use network::{is_forwarding_lost, permissions};
 pub use survey::{HostSurvey, SimSurvey, Survey};
 
 use banger_api::{Check, Scope};

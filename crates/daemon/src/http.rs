@@ -46,6 +46,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(daemon::log_level, daemon::set_log_level))
         .routes(routes!(daemon::audit))
         .routes(routes!(doctor::doctor))
+        .routes(routes!(doctor::fix))
+        .routes(routes!(doctor::undo))
         .routes(routes!(dns::show))
         .routes(routes!(dns::install))
         .routes(routes!(dns::uninstall))

@@ -2,6 +2,7 @@
 
 use banger_api::{ErrorBody, Version, build};
 use banger_core::error::{fault, render_manual};
+use banger_core::resource::Gatekeeper;
 use banger_daemon::http;
 use banger_daemon::problem;
 use banger_daemon::startup::{Daemon, Options, Simulation, StartError};
@@ -38,6 +39,9 @@ struct Args {
     /// With --sim: how long guests take to boot and to end, in milliseconds
     #[arg(long, value_name = "MS", requires = "sim", default_value_t = 0)]
     sim_pace: u64,
+    /// With --sim: firewalls that let nothing of guests through, as `iptables-nft` or `firewalld`
+    #[arg(long, value_name = "FIREWALLS", requires = "sim", value_delimiter = ',')]
+    sim_gatekeeper: Vec<Gatekeeper>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -80,6 +84,7 @@ fn run(args: Args) -> Result<(), StartError> {
         faults: args.sim_fault,
         guest: args.sim_guest,
         pace: Duration::from_millis(args.sim_pace),
+        gatekeepers: args.sim_gatekeeper,
     });
     let options = Options { config: args.config, sim };
     // Requests are few and short; two threads keep the daemon small.

@@ -25,6 +25,7 @@ use banger_api::{Choice, build};
 use banger_core::dirs::{Dirs, Surroundings};
 use banger_core::dns::ZONE;
 use banger_core::names::Layout;
+use banger_core::resource::Gatekeeper;
 use banger_core::vm::OverlayMethod;
 use banger_dns::{Authority, Forwarder, Upstreams};
 use banger_engine::sim::sim_ports;
@@ -66,6 +67,8 @@ pub struct Simulation {
     pub guest: GuestScript,
     /// How long a guest takes to boot and to end.
     pub pace: Duration,
+    /// Firewalls of others that let nothing of guests through.
+    pub gatekeepers: Vec<Gatekeeper>,
 }
 
 /// A daemon that is ready to serve. Dropping it removes its socket and gives up its lock.
@@ -232,6 +235,7 @@ impl World {
         let mut options = SimOptions::new(layout.state_dir().join(SIM_JOURNAL));
         options.faults.clone_from(&simulation.faults);
         options.guest = simulation.guest;
+        options.gatekeepers.clone_from(&simulation.gatekeepers);
         options.pace = Pace { boot: simulation.pace, shutdown: simulation.pace };
         let host = Arc::new(SimHost::open(layout.clone(), options)?);
         host.on_crash(|| std::process::abort());

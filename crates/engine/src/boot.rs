@@ -89,6 +89,7 @@ impl VmTask {
         let phase = report.begin(Phase::HostSetup);
         let member = member(&self.vm, &self.shared.settings.layout);
         self.shared.network.join(&report.id, &self.vm.id, member).await?;
+        self.shared.permits.restore(&report.id).await;
         let rootfs_size = rootfs_size(&self.shared, &image).await;
         let mut plan = self.plan(driver.as_ref(), &machine, image, rootfs_size);
         let vmm = plan.pop().expect("a start plan ends with the VMM");

@@ -9,6 +9,7 @@ use crate::import::ImportImage;
 use crate::keys::{self, Keys, host_key_alias};
 use crate::measure::Measures;
 use crate::operation::{Closer, Finished, Operation, Reporter};
+use crate::permit::Permission;
 use crate::reach::SSH_PORT;
 use crate::ready::wait_ready;
 use crate::reconcile::reconcile;
@@ -238,6 +239,35 @@ impl Engine {
             dns_port: bridge.dns_port,
             table: self.shared.settings.layout.nft_table(),
         }
+    }
+
+    /// Has other firewalls of the host let guests' packets through, until that is withdrawn. Returns
+    /// what was put there; stops at the first that cannot be told.
+    pub async fn permit(&self, permissions: &[Permission]) -> Result<Vec<Resource>, EngineError> {
+        let op = new_op();
+        let mut permits = Vec::new();
+        for permission in permissions {
+            tracing::info!(op_id = %op, ?permission, "guests are to be let through");
+            permits.push(self.shared.permits.grant(&op, *permission).await?);
+        }
+        Ok(permits)
+    }
+
+    /// Undoes all that [`Engine::permit`] did. Returns what is gone.
+    pub async fn withdraw(&self) -> Result<Vec<Resource>, EngineError> {
+        let op = new_op();
+        let (gone, left) = self.shared.permits.withdraw(&op).await;
+        tracing::info!(op_id = %op, ?gone, "guests are no longer let through");
+        let objects = left.iter().map(|left| left.object.clone()).collect();
+        match left.into_iter().next() {
+            Some(first) => Err(EngineError::Withdraw { objects, source: first.error }),
+            None => Ok(gone),
+        }
+    }
+
+    /// Makes bridge, tables and forwarding what they should be, where somebody has changed them.
+    pub async fn refresh_network(&self) -> Result<(), EngineError> {
+        self.shared.network.refresh(&new_op()).await
     }
 
     /// All images, in order of their names. Reads files.

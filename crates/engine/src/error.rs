@@ -11,6 +11,7 @@ use banger_core::error::{ErrorCode, Explain};
 use banger_core::forward::HostPort;
 use banger_core::id::OpId;
 use banger_core::reference::RefError;
+use banger_core::resource::Gatekeeper;
 use banger_core::resource::ResourceKey;
 use banger_core::spec::SpecError;
 use banger_core::state::{Readiness, Request, VmState};
@@ -136,6 +137,24 @@ pub enum EngineError {
     #[error("could not prepare the network")]
     Network {
         /// The first error.
+        #[source]
+        source: HostError,
+    },
+    /// Another firewall of the host could not be told to let guests through.
+    #[error("could not have `{}` let VMs' packets through", .gatekeeper.program())]
+    Permit {
+        /// Whose firewall.
+        gatekeeper: Gatekeeper,
+        /// What was refused.
+        #[source]
+        source: HostError,
+    },
+    /// What had other firewalls let guests through could not be taken away.
+    #[error("could not undo what lets VMs' packets through other firewalls: {} is left", list(.objects))]
+    Withdraw {
+        /// What is left.
+        objects: Vec<String>,
+        /// Why the first of them is left.
         #[source]
         source: HostError,
     },
@@ -374,6 +393,8 @@ impl Explain for EngineError {
             | Self::TearDown { source, .. }
             | Self::Network { source }
             | Self::ImageDirectory(source)
+            | Self::Permit { source, .. }
+            | Self::Withdraw { source, .. }
             | Self::Host(source) => source.code(),
             Self::DiskLost { .. } => ErrorCode::Host,
             Self::Vmm { .. } => ErrorCode::Vmm,
@@ -444,9 +465,11 @@ impl Explain for EngineError {
                 hints.push("the daemon tries again at its next start".to_owned());
                 hints
             }
-            Self::Network { source } | Self::ImageDirectory(source) | Self::Host(source) => {
-                source.hints()
-            }
+            Self::Network { source }
+            | Self::ImageDirectory(source)
+            | Self::Permit { source, .. }
+            | Self::Withdraw { source, .. }
+            | Self::Host(source) => source.hints(),
             Self::Vmm { name, source, tail, .. } => {
                 let mut hints = source.hints();
                 hints.extend(said("the VMM", tail));

@@ -48,6 +48,12 @@ impl Network {
         result
     }
 
+    /// Makes the network what it should be, where somebody has changed it.
+    pub(crate) async fn refresh(&self, op: &OpId) -> Result<(), EngineError> {
+        let members = self.members.lock().await;
+        self.apply(op, &members).await
+    }
+
     /// Takes the VM out. The network goes with its last member.
     ///
     /// What is returned is left of the shared network, or still lists the VM.

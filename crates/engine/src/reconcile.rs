@@ -13,7 +13,7 @@ use crate::vmm_log::VmmLog;
 use banger_core::error::{chain, fault};
 use banger_core::id::{OpId, VmId};
 use banger_core::ledger::Audit;
-use banger_core::plan::{member, plan_delete, plan_stop};
+use banger_core::plan::{member, plan_delete, plan_leaked, plan_stop};
 use banger_core::resource::{Member, Owner, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::VmState;
 use banger_core::vm::Vm;
@@ -43,6 +43,7 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>) -> Result<(), EngineError> {
     if let Err(error) = shared.network.adopt(&op, members).await {
         tracing::error!(op_id = %op, error = fault(&error), "no network");
     }
+    shared.permits.adopt(&op).await?;
     remove_orphans(shared, &op, &settled).await?;
     remove_leaks(shared, &op).await?;
     for settled in settled {
@@ -220,7 +221,7 @@ async fn remove_leaks(shared: &Arc<Shared>, op: &OpId) -> Result<(), EngineError
     for resource in &plan {
         tracing::warn!(op_id = %op, key = %resource.key(), object = resource.object(), "leaked");
     }
-    for left in shared.executor.tear_down(op, plan_delete(plan)).await {
+    for left in shared.executor.tear_down(op, plan_leaked(plan)).await {
         tracing::error!(op_id = %op, object = left.object, error = fault(&left.error), "still there");
     }
     Ok(())

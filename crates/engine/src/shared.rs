@@ -9,6 +9,7 @@ use crate::keys::Keys;
 use crate::measure::Measures;
 use crate::names::Names;
 use crate::network::Network;
+use crate::permit::Permits;
 use crate::settings::{Ports, Settings};
 use crate::store::Store;
 use crate::task::VmHandle;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) executor: Executor,
     pub(crate) network: Network,
+    pub(crate) permits: Permits,
     pub(crate) names: Names,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) keys: Keys,
@@ -67,6 +69,12 @@ impl Shared {
         let executor = Executor::new(Arc::clone(&store), Arc::clone(&ports.host), measures.clone());
         let network =
             Network::new(settings.layout.clone(), settings.bridge.clone(), executor.clone());
+        let permits = Permits::new(
+            settings.layout.clone(),
+            settings.bridge.clone(),
+            executor.clone(),
+            Arc::clone(&store),
+        );
         let names = Names::new(settings.bridge.subnet);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let forwards = Arc::new(Forwards::new(tasks.clone(), closing.clone()));
@@ -77,6 +85,7 @@ impl Shared {
             catalog,
             executor,
             network,
+            permits,
             names,
             forwards,
             keys,

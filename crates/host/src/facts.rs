@@ -9,6 +9,7 @@ mod network;
 
 pub use distribution::Distribution;
 pub use host::{Depth, HostFacts, Memory, version_line};
+pub(crate) use network::iptables_words;
 pub use network::{
     Concern, Fate, Gate, Hop, NetworkFacts, NetworkQuestion, Obstructed, Rival, Ways,
 };

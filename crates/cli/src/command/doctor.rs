@@ -4,12 +4,14 @@
 //! already, is examined here.
 
 use super::Session;
-use crate::args::DoctorArgs;
+use crate::args::{DoctorArgs, Remedy};
 use crate::failure::Failure;
 use crate::launch;
 use crate::render::doctor::text;
 use banger_api::client::Client;
-use banger_api::{AuditReport, Check, ErrorBody, ListenState, MetricsStatus, Scope, Verdict};
+use banger_api::{
+    AuditReport, Check, ErrorBody, FixReport, ListenState, MetricsStatus, Scope, Verdict,
+};
 use banger_core::error::ErrorCode;
 use serde::Serialize;
 
@@ -18,17 +20,31 @@ use serde::Serialize;
 pub(super) struct Report {
     /// Whether nothing failed.
     ok: bool,
+    /// What was changed on the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    done: Vec<String>,
     checks: Vec<Check>,
 }
 
 pub(super) async fn run(session: &Session<'_>, args: &DoctorArgs) -> Result<(), Failure> {
+    let done = match remedy(session, args).await? {
+        Some(done) if args.remedy() == Remedy::Undo => {
+            return session.output.answer(&done, |done| said(&done.done, NOTHING_UNDONE));
+        }
+        done => done.map(|done| done.done),
+    };
     let client = match session.client().await {
         Ok(client) => Ok(client),
         Err(Failure::Error(body)) => Err(*body),
         Err(failure) => return Err(failure),
     };
-    let report = examine(client, args.scope()).await;
-    session.output.answer(&report, |report| text(&report.checks))?;
+    let is_fixed = done.is_some();
+    let examined = examine(client, args.scope()).await;
+    let report = Report { done: done.unwrap_or_default(), ..examined };
+    session.output.answer(&report, |report| {
+        let done = if is_fixed { said(&report.done, NOTHING_DONE) + "\n" } else { String::new() };
+        done + &text(&report.checks)
+    })?;
     if report.ok { Ok(()) } else { Err(Failure::Exit(1)) }
 }
 
@@ -42,7 +58,37 @@ pub(super) async fn examine(client: Result<Client, ErrorBody>, asked: Option<Sco
         checks.push(ssh());
     }
     checks.sort_by_key(|check| Scope::ALL.iter().position(|scope| *scope == check.scope));
-    Report { ok: checks.iter().all(|check| check.verdict != Verdict::Fail), checks }
+    let ok = checks.iter().all(|check| check.verdict != Verdict::Fail);
+    Report { ok, done: Vec::new(), checks }
+}
+
+const NOTHING_DONE: &str = "there is nothing that banger can mend";
+const NOTHING_UNDONE: &str = "there is nothing to undo";
+
+/// What was done, a line for each thing.
+fn said(done: &[String], nothing: &str) -> String {
+    let lines =
+        if done.is_empty() { vec![nothing] } else { done.iter().map(String::as_str).collect() };
+    lines.into_iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Mends what is amiss, or undoes that; `None` where neither is asked for.
+async fn remedy(session: &Session<'_>, args: &DoctorArgs) -> Result<Option<FixReport>, Failure> {
+    let remedy = args.remedy();
+    if remedy == Remedy::None {
+        return Ok(None);
+    }
+    if args.scope() != Some(Scope::Network) {
+        let message = "`--fix` and `--undo` are for `network` alone";
+        let body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
+        let body = body.hint("`banger doctor network --fix`");
+        return Err(Failure::Usage(Box::new(body)));
+    }
+    let client = session.client().await?;
+    Ok(Some(match remedy {
+        Remedy::Undo => client.undo_network().await?,
+        Remedy::None | Remedy::Fix => client.fix_network().await?,
+    }))
 }
 
 fn wants(asked: Option<Scope>, scope: Scope) -> bool {

@@ -176,3 +176,105 @@ fn a_scope_that_is_none_is_refused_with_the_known_ones() {
     let said = doctor(&Fake::new(), &["kvm"]);
     assert!(said.contains("`kvm` is no scope; it is one of `daemon`, `vm`, `nat`"), "{said}");
 }
+
+/// What the daemon says of a firewall.
+fn firewall(verdict: &str, found: &str) -> Value {
+    json!({ "checks": [{
+        "scope": "network", "name": "firewall", "verdict": verdict, "found": [found],
+    }] })
+}
+
+fn done(lines: &[&str]) -> Answer {
+    Answer::Json(200, json!({ "done": lines }))
+}
+
+const PUT: &str = "put rules with the comment `banger:abcde` in front of those of iptables-nft";
+
+#[test]
+fn a_fix_says_what_it_did_and_how_it_stands_then() {
+    let fake = Fake::new()
+        .on(Method::POST, "/v1/doctor/fix", done(&[PUT]))
+        .get("/v1/doctor?scope=network", firewall("pass", "Docker lets VMs' packets through"))
+        .serve();
+    assert_snapshot!(doctor(&fake, &["network", "--fix"]), @r"
+    exit: 0
+    --- stdout
+    put rules with the comment `banger:abcde` in front of those of iptables-nft
+
+    SCOPE    CHECK         FOUND
+    network  firewall  ok  Docker lets VMs' packets through
+    --- stderr
+    ");
+    assert_eq!(fake.asked(), ["POST /v1/doctor/fix", "GET /v1/doctor?scope=network"]);
+    assert_snapshot!(doctor(&fake, &["network", "--fix", "--json"]), @r#"
+    exit: 0
+    --- stdout
+    {
+      "ok": true,
+      "done": [
+        "put rules with the comment `banger:abcde` in front of those of iptables-nft"
+      ],
+      "checks": [
+        {
+          "scope": "network",
+          "name": "firewall",
+          "verdict": "pass",
+          "found": [
+            "Docker lets VMs' packets through"
+          ],
+          "hints": []
+        }
+      ]
+    }
+    --- stderr
+    "#);
+}
+
+#[test]
+fn what_a_fix_cannot_mend_is_still_a_failure() {
+    let found = "the nft table inet filter drops what VMs exchange with the world";
+    let fake = Fake::new()
+        .on(Method::POST, "/v1/doctor/fix", done(&[]))
+        .get("/v1/doctor?scope=network", firewall("fail", found))
+        .serve();
+    assert_snapshot!(doctor(&fake, &["network", "--fix"]), @r"
+    exit: 1
+    --- stdout
+    there is nothing that banger can mend
+
+    SCOPE    CHECK           FOUND
+    network  firewall  FAIL  the nft table inet filter drops what VMs exchange with the world
+    --- stderr
+    ");
+}
+
+#[test]
+fn an_undo_says_what_is_gone_and_checks_nothing() {
+    let line = "took `banger0` out of firewalld's zone `trusted`";
+    let fake = Fake::new().on(Method::POST, "/v1/doctor/undo", done(&[line])).serve();
+    assert_snapshot!(doctor(&fake, &["network", "--undo"]), @r"
+    exit: 0
+    --- stdout
+    took `banger0` out of firewalld's zone `trusted`
+    --- stderr
+    ");
+    assert_eq!(fake.asked(), ["POST /v1/doctor/undo"]);
+    let fake = Fake::new().on(Method::POST, "/v1/doctor/undo", done(&[])).serve();
+    assert!(doctor(&fake, &["network", "--undo"]).contains("there is nothing to undo\n"));
+}
+
+#[test]
+fn a_fix_is_for_the_network_alone() {
+    let fake = Fake::new().serve();
+    assert_snapshot!(doctor(&fake, &["vm", "--fix"]), @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: `--fix` and `--undo` are for `network` alone
+    hint: `banger doctor network --fix`
+    ");
+    for args in [&["--fix"][..], &["network", "--fix", "--undo"], &["--leaks", "--undo"]] {
+        assert!(doctor(&fake, args).starts_with("exit: 2\n"), "{args:?}");
+    }
+    assert_eq!(fake.asked(), [""; 0]);
+}

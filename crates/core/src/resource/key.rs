@@ -1,5 +1,6 @@
 //! What names an object among those of an instance: its role, and the VM or image that it belongs to.
 
+use super::Gatekeeper;
 use crate::id::{ImageId, VmId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -14,6 +15,12 @@ pub enum Role {
     /// The instance's nft tables.
     #[serde(alias = "nat_table")]
     Firewall,
+    /// What has iptables over nf_tables let guests through.
+    PermitNft,
+    /// The same for iptables as it was before.
+    PermitLegacy,
+    /// The same for firewalld.
+    PermitFirewalld,
     /// The directory of an image that is being made.
     ImageDraft,
     /// The directory of a managed image.
@@ -42,9 +49,12 @@ pub enum Role {
 
 impl Role {
     /// Every role, in start order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Bridge,
         Self::Firewall,
+        Self::PermitNft,
+        Self::PermitLegacy,
+        Self::PermitFirewalld,
         Self::ImageDraft,
         Self::ImageDir,
         Self::VmDir,
@@ -64,6 +74,9 @@ impl Role {
         match self {
             Self::Bridge => "bridge",
             Self::Firewall => "firewall",
+            Self::PermitNft => "permit_nft",
+            Self::PermitLegacy => "permit_legacy",
+            Self::PermitFirewalld => "permit_firewalld",
             Self::ImageDraft => "image_draft",
             Self::ImageDir => "image_dir",
             Self::VmDir => "vm_dir",
@@ -81,7 +94,12 @@ impl Role {
 
     /// Whether all VMs of the instance share the object.
     pub const fn is_shared(self) -> bool {
-        matches!(self, Self::Bridge | Self::Firewall)
+        self.is_permit() || matches!(self, Self::Bridge | Self::Firewall)
+    }
+
+    /// Whether the object is what has a firewall of somebody else's let guests through.
+    pub const fn is_permit(self) -> bool {
+        matches!(self, Self::PermitNft | Self::PermitLegacy | Self::PermitFirewalld)
     }
 
     /// Whether the object belongs to an image.
@@ -173,6 +191,11 @@ impl ResourceKey {
     pub const BRIDGE: Self = Self { owner: Owner::Instance, role: Role::Bridge };
     /// The key of the nft tables.
     pub const FIREWALL: Self = Self { owner: Owner::Instance, role: Role::Firewall };
+
+    /// The key of what has a gatekeeper let guests through.
+    pub const fn of_permit(gatekeeper: Gatekeeper) -> Self {
+        Self { owner: Owner::Instance, role: gatekeeper.role() }
+    }
 
     /// Whom the object belongs to.
     pub fn owner(&self) -> &Owner {

@@ -7,7 +7,10 @@ use super::Facts;
 use crate::config::Key;
 use banger_api::{Check, Scope};
 use banger_core::error::ErrorCode;
-use banger_host::facts::{NetworkFacts, Rival};
+use banger_core::resource::{DnsGate, Gatekeeper};
+use banger_engine::Permission;
+use banger_host::facts::{Concern, Fate, NetworkFacts, Rival};
+use std::collections::BTreeMap;
 
 const SCOPE: Scope = Scope::Network;
 
@@ -18,6 +21,29 @@ pub(super) fn examine(facts: &Facts) -> Vec<Check> {
     checks.extend(way::examine(network));
     checks.push(subnet(network).from(facts.origin(Key::Subnet)));
     checks
+}
+
+/// Whether VMs with NAT run on a host that forwards nothing.
+pub fn is_forwarding_lost(facts: &Facts) -> bool {
+    let is_off = |network: &NetworkFacts| network.forwarding == Some(false);
+    facts.nat_guests > 0 && facts.network.as_ref().is_some_and(is_off)
+}
+
+/// What has to be asked of other firewalls so that VMs' packets pass.
+pub fn permissions(facts: &Facts) -> Vec<Permission> {
+    let gates = facts.network.iter().filter_map(|network| network.gates.as_ref().ok()).flatten();
+    let mut refused: BTreeMap<Gatekeeper, DnsGate> = BTreeMap::new();
+    for gate in gates.filter(|gate| gate.fate == Fate::Refused) {
+        let Some(gatekeeper) = gate.gatekeeper else { continue };
+        let dns = match gate.concern {
+            Concern::Beyond => DnsGate::Open,
+            Concern::Names => DnsGate::Closed,
+        };
+        let known = refused.entry(gatekeeper).or_insert(dns);
+        *known = dns.max(*known);
+    }
+    let permission = |(gatekeeper, dns)| Permission { gatekeeper, dns };
+    refused.into_iter().map(permission).collect()
 }
 
 /// A failure: VMs with NAT run, and reach nothing because of it.
@@ -35,7 +61,8 @@ fn forwarding(facts: &Facts, network: &NetworkFacts) -> Check {
         (Some(false), _) => broken(
             name,
             "it is off, though VMs with NAT run: something has switched it off since",
-            "`sysctl -w net.ipv4.ip_forward=1`, and see which file in `/etc/sysctl.d` says otherwise",
+            "`banger doctor network --fix` switches it on again; see which file in `/etc/sysctl.d` \
+             says otherwise",
         ),
         (None, _) => Check::warn(
             SCOPE,

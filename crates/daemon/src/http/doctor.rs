@@ -2,14 +2,15 @@
 
 use super::blocking::blocking;
 use super::extract::Queried;
-use crate::doctor::{BundleFacts, Demand, Disks, Facts, ImageFacts, SCOPES, examine};
+use crate::doctor::{self, BundleFacts, Demand, Disks, Facts, ImageFacts, SCOPES, examine};
 use crate::preflight;
 use crate::problem::{self, Problem};
 use crate::state::AppState;
 use axum::Json;
 use axum::extract::State;
-use banger_api::{DoctorQuery, DoctorReport, ErrorBody, Scope};
+use banger_api::{DoctorQuery, DoctorReport, ErrorBody, FixReport, Scope};
 use banger_core::image::ImageOrigin;
+use banger_core::resource::{Gatekeeper, Resource};
 use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
 use banger_core::unit::Bytes;
@@ -38,6 +39,69 @@ pub(super) async fn doctor(
     let scopes = SCOPES.into_iter().filter(|known| scope.is_none_or(|asked| asked == *known));
     let checks = scopes.flat_map(|scope| examine(&facts, scope)).collect();
     Ok(Json(DoctorReport { checks }))
+}
+
+/// Have what stands between VMs and the world let them through, as far as that can be undone
+#[utoipa::path(post, path = "/v1/doctor/fix", operation_id = "fix", responses(
+    (status = 200, description = "What was changed", body = FixReport),
+    (status = "default", description = "An error", body = ErrorBody),
+))]
+pub(super) async fn fix(State(state): State<AppState>) -> Result<Json<FixReport>, Problem> {
+    let look = state.clone();
+    let facts = blocking(move || {
+        let demand = look.about.survey.usual();
+        with_network(&look, look.about.survey.facts(demand, Depth::Quick))
+    })
+    .await?;
+    let mut done = Vec::new();
+    if doctor::is_forwarding_lost(&facts) {
+        state.engine.refresh_network().await?;
+        done.push("switched `net.ipv4.ip_forward` on".to_owned());
+    }
+    let permits = state.engine.permit(&doctor::permissions(&facts)).await?;
+    done.extend(permits.iter().filter_map(put));
+    Ok(Json(FixReport { done }))
+}
+
+/// Undo what was fixed: take every rule of banger's out of other firewalls
+#[utoipa::path(post, path = "/v1/doctor/undo", operation_id = "undo", responses(
+    (status = 200, description = "What was changed", body = FixReport),
+    (status = "default", description = "An error", body = ErrorBody),
+))]
+pub(super) async fn undo(State(state): State<AppState>) -> Result<Json<FixReport>, Problem> {
+    let gone = state.engine.withdraw().await?;
+    Ok(Json(FixReport { done: gone.iter().filter_map(taken).collect() }))
+}
+
+/// What was put where, so that its reader finds it.
+fn put(permit: &Resource) -> Option<String> {
+    let Resource::Permit { gatekeeper, mark, bridge, dns } = permit else { return None };
+    let program = gatekeeper.program();
+    Some(match gatekeeper {
+        Gatekeeper::Firewalld => format!(
+            "put `{bridge}` into firewalld's zone `trusted`, until firewalld reloads; the next start \
+             of a VM does so again"
+        ),
+        Gatekeeper::IptablesNft | Gatekeeper::IptablesLegacy => {
+            let queries = if dns.is_some() { " and their DNS queries" } else { "" };
+            format!(
+                "put rules with the comment `{mark}` in front of those of {program}, for what VMs on \
+                 `{bridge}` exchange with the world{queries}; `{program} -S` shows them"
+            )
+        }
+    })
+}
+
+/// What was taken away again.
+fn taken(permit: &Resource) -> Option<String> {
+    let Resource::Permit { gatekeeper, mark, bridge, .. } = permit else { return None };
+    Some(match gatekeeper {
+        Gatekeeper::Firewalld => format!("took `{bridge}` out of firewalld's zone `trusted`"),
+        Gatekeeper::IptablesNft | Gatekeeper::IptablesLegacy => {
+            let program = gatekeeper.program();
+            format!("took the rules with the comment `{mark}` out of {program}")
+        }
+    })
 }
 
 /// Refuses to make a VM that could not start.

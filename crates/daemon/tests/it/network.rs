@@ -1,6 +1,6 @@
 //! What stands between VMs and the world, seen through the whole daemon over a simulated host.
 
-use crate::server::Server;
+use crate::server::{Server, Setup};
 use banger_core::resource::Gatekeeper;
 use serde_json::{Value, json};
 
@@ -37,4 +37,37 @@ async fn a_firewall_keeps_no_vm_from_starting() {
     server.run_vm("otter").await;
     let started = server.ask("POST", "/v1/vms/otter/start", "").await.outcome();
     assert_eq!((&started["vm"]["state"], &started["changed"]), (&json!("running"), &json!(false)));
+}
+
+async fn done(server: &Server, verb: &str) -> Value {
+    let answer = server.ask("POST", &format!("/v1/doctor/{verb}"), "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["done"].clone()
+}
+
+#[tokio::test]
+async fn a_fix_is_in_the_ledger_outlives_the_daemon_and_is_undone() {
+    let mut server = obstructed().await;
+    let mark = server.get("/v1/daemon").await.json()["instance"].as_str().unwrap().to_owned();
+    let fixed = format!(
+        "put rules with the comment `banger:{mark}` in front of those of iptables-nft, for what VMs \
+         on `banger0` exchange with the world; `iptables-nft -S` shows them"
+    );
+    assert_eq!(done(&server, "fix").await, json!([fixed]));
+    assert_eq!(firewall(&server).await, "pass");
+    assert_eq!(done(&server, "fix").await, json!([]), "there is nothing left to do");
+    server.signal();
+    let dir = server.ended().await;
+    let setup =
+        Setup { sim: |sim| sim.gatekeepers = vec![Gatekeeper::IptablesNft], ..Setup::default() };
+    let server = Server::over(dir, setup).await;
+    assert_eq!(firewall(&server).await, "pass");
+    let audit = server.get("/v1/audit").await.json();
+    assert_eq!(audit["audit"], json!({"leaked": [], "missing": []}));
+    assert_eq!(audit["inventory"].as_array().unwrap().len(), 1);
+    let undone = format!("took the rules with the comment `banger:{mark}` out of iptables-nft");
+    assert_eq!(done(&server, "undo").await, json!([undone]));
+    assert_eq!(firewall(&server).await, "fail");
+    assert_eq!(done(&server, "undo").await, json!([]));
+    assert_eq!(server.get("/v1/audit").await.json()["inventory"], json!([]));
 }

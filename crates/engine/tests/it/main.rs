@@ -9,5 +9,6 @@ mod images;
 mod import;
 mod lifecycle;
 mod names;
+mod permit;
 mod promote;
 mod world;

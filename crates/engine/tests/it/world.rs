@@ -2,7 +2,7 @@
 
 use banger_core::names::{IfName, Layout};
 use banger_core::plan::BridgeSpec;
-use banger_core::resource::HostAccess;
+use banger_core::resource::{Gatekeeper, HostAccess};
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::state::{Readiness, VmState};
 use banger_core::unit::MiB;
@@ -56,7 +56,8 @@ fn copy_tree(from: &Path, to: &Path) {
 
 /// A host that keeps a copy of the records at the moment of a crash.
 fn open_host(dir: &Path) -> Arc<SimHost> {
-    let options = SimOptions::new(dir.join("s/sim-host.journal"));
+    let mut options = SimOptions::new(dir.join("s/sim-host.journal"));
+    options.gatekeepers = vec![Gatekeeper::IptablesNft, Gatekeeper::Firewalld];
     let host = SimHost::open(layout(dir), options).unwrap();
     let (state, kept) = (dir.join("s"), dir.join("at-crash"));
     host.on_crash(move || {

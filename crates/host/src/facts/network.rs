@@ -19,6 +19,8 @@ mod walk;
 pub use gates::{Concern, Gate};
 pub use walk::Fate;
 
+pub(crate) use iptables::words as iptables_words;
+
 use crate::linux;
 use banger_core::names::{IfName, TableName};
 use banger_core::net::Subnet;

@@ -89,7 +89,7 @@ fn is_marked(table: Option<&Table>, comment: &str) -> bool {
 
 fn find(table: &TableName) -> io::Result<[Option<Table>; 2]> {
     let [(_, first), (_, second)] = rules::FAMILIES;
-    Ok([nftable::find(first, table)?, nftable::find(second, table)?])
+    Ok([nftable::find(first, table.as_str())?, nftable::find(second, table.as_str())?])
 }
 
 fn looking(table: &TableName) -> impl FnOnce(io::Error) -> HostError {

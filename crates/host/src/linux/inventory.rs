@@ -6,13 +6,14 @@
 //! | bridge | its alias |
 //! | TAP, nft tables, dm device | the name |
 //! | loop device | its backing file |
+//! | rules in somebody else's firewall | their comment; for firewalld a file in the state directory |
 //! | VMM | the API socket among its arguments |
 
-use super::{file, firewall, link, loopdev, proc, snapshot};
+use super::{file, firewall, link, loopdev, permit, proc, snapshot};
 use crate::HostError;
 use banger_core::id::VmId;
 use banger_core::names::Layout;
-use banger_core::resource::{Observed, ResourceKey, Role};
+use banger_core::resource::{Gatekeeper, Observed, ResourceKey, Role};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -24,6 +25,7 @@ pub(super) fn take(layout: &Layout) -> Result<Vec<Observed>, HostError> {
     seen.look_at_directories()?;
     seen.look_at_links()?;
     seen.look_at_tables()?;
+    seen.look_at_permits()?;
     seen.look_at_block_devices();
     seen.look_at_processes()?;
     Ok(seen.found.into_iter().collect())
@@ -102,6 +104,15 @@ impl Inventory<'_> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(error) => Err(HostError::io("look for the nft tables", &table)(error)),
         }
+    }
+
+    fn look_at_permits(&mut self) -> Result<(), HostError> {
+        for gatekeeper in Gatekeeper::ALL {
+            if let Some(object) = permit::find(gatekeeper, self.layout)? {
+                self.found.insert(Observed { key: ResourceKey::of_permit(gatekeeper), object });
+            }
+        }
+        Ok(())
     }
 
     fn look_at_block_devices(&mut self) {

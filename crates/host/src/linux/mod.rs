@@ -14,6 +14,7 @@ mod link;
 mod loopdev;
 mod netlink;
 mod nftable;
+mod permit;
 mod proc;
 mod process;
 mod reap;
@@ -30,6 +31,7 @@ use std::path::{Component, Path};
 pub use clone::copy_file;
 pub(crate) use clone::reflink;
 pub(crate) use firewall::bridge_filter;
+pub(crate) use permit::has_filter_table;
 pub(crate) use proc::this_process;
 pub(crate) use snapshot::device_mapper;
 pub(crate) use ways::{BEYOND, rivals, ways};
@@ -102,6 +104,7 @@ impl LinuxHost {
             Resource::Bridge { name, alias, .. } => {
                 named(name.as_str(), *alias == self.layout.bridge_alias())
             }
+            Resource::Permit { mark, .. } => named(mark, *mark == self.layout.bridge_alias()),
             Resource::VmmProcess(vmm) => self.check_vmm(vmm),
         }
     }
@@ -142,6 +145,10 @@ impl Host for LinuxHost {
                     dns_port: *dns_port,
                 })
             }
+            Resource::Permit { gatekeeper, mark, bridge, dns } => {
+                let permit = permit::Permit { gatekeeper: *gatekeeper, mark, bridge, dns: *dns };
+                permit::ensure(&permit, &self.layout)
+            }
             Resource::Tap { name, bridge, .. } => link::ensure_tap(name, bridge),
             Resource::VmmProcess(vmm) => self.processes.ensure(vmm),
         }
@@ -163,6 +170,9 @@ impl Host for LinuxHost {
             }
             Resource::Bridge { name, alias, .. } => link::remove_bridge(name, alias),
             Resource::Firewall { table, .. } => firewall::remove(table),
+            Resource::Permit { gatekeeper, mark, .. } => {
+                permit::remove(*gatekeeper, mark, &self.layout)
+            }
             Resource::Tap { name, .. } => link::remove_tap(name),
             Resource::VmmProcess(vmm) => self.processes.remove(vmm),
         }

@@ -5,7 +5,6 @@
 //! that question.
 
 use super::netlink::split_message;
-use banger_core::names::TableName;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
 
@@ -39,7 +38,7 @@ pub(super) struct Table {
 }
 
 /// The table of that name; `None` if there is none or the kernel has no nf_tables.
-pub(super) fn find(family: Family, name: &TableName) -> io::Result<Option<Table>> {
+pub(super) fn find(family: Family, name: &str) -> io::Result<Option<Table>> {
     match ask(family, name) {
         Ok(table) => Ok(Some(table)),
         Err(error) => match error.raw_os_error() {
@@ -51,7 +50,7 @@ pub(super) fn find(family: Family, name: &TableName) -> io::Result<Option<Table>
     }
 }
 
-fn ask(family: Family, name: &TableName) -> io::Result<Table> {
+fn ask(family: Family, name: &str) -> io::Result<Table> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -61,8 +60,8 @@ fn ask(family: Family, name: &TableName) -> io::Result<Table> {
     answer(&buffer)
 }
 
-fn question(family: Family, name: &TableName) -> io::Result<Vec<u8>> {
-    let value = name.as_str().len() + 1;
+fn question(family: Family, name: &str) -> io::Result<Vec<u8>> {
+    let value = name.len() + 1;
     let total = HEADER + GENERIC + 4 + value.next_multiple_of(4);
     let mut bytes = Vec::with_capacity(total);
     bytes.extend(u32::try_from(total).map_err(io::Error::other)?.to_ne_bytes());
@@ -72,7 +71,7 @@ fn question(family: Family, name: &TableName) -> io::Result<Vec<u8>> {
     bytes.extend([family as u8, 0, 0, 0]);
     bytes.extend(u16::try_from(4 + value).map_err(io::Error::other)?.to_ne_bytes());
     bytes.extend(NFTA_TABLE_NAME.to_ne_bytes());
-    bytes.extend(name.as_str().bytes());
+    bytes.extend(name.bytes());
     bytes.resize(total, 0);
     Ok(bytes)
 }

@@ -121,7 +121,11 @@ impl State {
                 table: gatekeeper.program().to_owned(),
                 chain: "FORWARD".to_owned(),
                 concern,
-                fate: Fate::Refused,
+                fate: if self.world.permits(gatekeeper, concern) {
+                    Fate::Passes
+                } else {
+                    Fate::Refused
+                },
             })
         };
         self.gatekeepers.iter().flat_map(of).collect()
@@ -146,6 +150,15 @@ impl State {
     }
 
     pub(super) fn ensure(&mut self, resource: &Resource) -> Result<Change, HostError> {
+        if let Resource::Permit { gatekeeper, .. } = resource
+            && !self.gatekeepers.contains(gatekeeper)
+        {
+            return Err(HostError::Unavailable {
+                feature: "the firewall",
+                reason: format!("there is no `{}` here", gatekeeper.program()),
+                remedy: "start it",
+            });
+        }
         let entries = self.world.plan_ensure(resource, self.guest)?;
         let seen = observed(resource);
         let is_new = !self.world.contains(&seen);

@@ -11,8 +11,10 @@ use banger_core::guest::HostKey;
 use banger_core::id::ImageId;
 use banger_core::names::ImagePaths;
 use banger_core::net::MacAddr;
-use banger_core::plan::{BridgeSpec, NetworkPlan, StartFacts, plan_network, plan_start};
-use banger_core::resource::{HostAccess, Member, Payload};
+use banger_core::plan::{
+    BridgeSpec, NetworkPlan, StartFacts, plan_network, plan_permit, plan_start,
+};
+use banger_core::resource::{DnsGate, Gatekeeper, HostAccess, Member, Payload};
 use banger_core::spec::VmSpec;
 use banger_core::state::VmState;
 use banger_core::vm::{Identity, OverlayMethod, UnixMillis, Vm};
@@ -51,14 +53,18 @@ impl Lab {
         SimHost::open(self.layout.clone(), options).unwrap()
     }
 
-    fn network(&self) -> Vec<Resource> {
-        let ip = Ipv4Addr::new(172, 16, 0, 2).into();
-        let bridge = BridgeSpec {
+    fn bridge() -> BridgeSpec {
+        BridgeSpec {
             name: if_name("banger0"),
             subnet: "172.16.0.1/24".parse().unwrap(),
             host_access: HostAccess::Gateway,
             dns_port: None,
-        };
+        }
+    }
+
+    fn network(&self) -> Vec<Resource> {
+        let ip = Ipv4Addr::new(172, 16, 0, 2).into();
+        let bridge = Self::bridge();
         let tap = self.layout.tap(&VmId::from_entropy(1));
         let member = Member { ip, mac: MacAddr::for_ip(ip), tap, nat: true };
         match plan_network(&self.layout, &bridge, vec![member]) {
@@ -89,6 +95,8 @@ impl Lab {
         let mut all = self.network();
         all.extend(self.plan(number));
         all.extend(self.plan_over(number, OverlayMethod::Copy));
+        let permit = |of| plan_permit(&self.layout, &Self::bridge(), of, DnsGate::Open);
+        all.extend(Gatekeeper::ALL.map(permit));
         let image = ImageId::from_entropy(number);
         let ImagePaths { dir, draft } = self.layout.image(&image);
         all.push(Resource::ImageDraft { image: image.clone(), path: draft.clone() });

@@ -9,16 +9,18 @@
 use super::guest::GuestScript;
 use super::options::ForeignLink;
 use crate::HostError;
+use crate::facts::Concern;
 use banger_core::id::{ImageId, VmId};
 use banger_core::names::{IfName, Layout};
 use banger_core::net::{GuestIp, Subnet};
 use banger_core::resource::{
-    HostAccess, Member, Observed, Owner, Resource, ResourceKey, Role, VmmProcess,
+    Gatekeeper, HostAccess, Member, Observed, Owner, Resource, ResourceKey, Role, VmmProcess,
 };
 use banger_core::unit::Bytes;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +66,10 @@ pub(super) enum Object {
         host_access: HostAccess,
         #[serde(default)]
         dns_port: Option<NonZeroU16>,
+    },
+    Permit {
+        bridge: IfName,
+        dns: Option<SocketAddrV4>,
     },
     // A TAP is attached while the bridge of that name is the one that it was attached to.
     Tap {
@@ -191,6 +197,18 @@ impl World {
         attached.then(|| bridge.clone())
     }
 
+    /// Whether a gatekeeper was told to let guests through, and their queries.
+    pub(super) fn permits(&self, gatekeeper: Gatekeeper, concern: Concern) -> bool {
+        let key = ResourceKey::of_permit(gatekeeper);
+        let first = Observed { key: key.clone(), object: String::new() };
+        match self.objects.range(first..).next() {
+            Some((seen, Object::Permit { dns, .. })) if seen.key == key => {
+                concern == Concern::Beyond || dns.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// The guests with NAT.
     pub(super) fn nat_guests(&self) -> Vec<GuestIp> {
         let first = Observed { key: ResourceKey::FIREWALL, object: String::new() };
@@ -261,6 +279,9 @@ impl World {
                     host_access: *host_access,
                     dns_port: *dns_port,
                 }
+            }
+            Resource::Permit { bridge, dns, .. } => {
+                Object::Permit { bridge: bridge.clone(), dns: *dns }
             }
             Resource::Tap { name, bridge, .. } => self.tap(name, bridge)?,
             Resource::VmmProcess(vmm) => self.vmm(vmm, &seen, guest)?,

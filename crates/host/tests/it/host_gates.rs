@@ -2,12 +2,15 @@
 
 use crate::gatekeepers::{DOCKER, FIREWALLD, UFW, lay, lay_nft, rules};
 use crate::host_traffic::{
-    GATEWAY, HOST, OTTER, WORLD, Wires, bridge, firewall, members, udp, wires,
+    GATEWAY, HERON, HOST, OTTER, WORLD, Wires, bridge, firewall, members, udp, wires,
 };
+use crate::host_ways::{FAR, NEAR, second};
 use crate::scene::Scene;
 use crate::wire::{Udp, Wire};
 use banger_core::resource::{Gatekeeper, HostAccess, Resource};
+use banger_host::cmd::Cmd;
 use banger_host::facts::{Concern, Fate, NetworkFacts, NetworkQuestion};
+use banger_host::{Change, Host};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -181,6 +184,155 @@ fn firewalld_rejects_what_comes_from_an_interface_that_it_does_not_know() {
     let refused = |concern| ("firewalld".to_owned(), gatekeeper, concern, Fate::Refused);
     assert_eq!(seen, [refused(Concern::Beyond), refused(Concern::Names)]);
     stage.finish();
+}
+
+/// What has a gatekeeper let guests through, and their queries.
+fn permit(stage: &Stage, gatekeeper: Gatekeeper) -> Resource {
+    let mark = stage.scene.layout.bridge_alias();
+    let dns = Some(std::net::SocketAddrV4::new(GATEWAY, NAMES));
+    Resource::Permit { gatekeeper, mark, bridge: bridge(), dns }
+}
+
+/// Nothing passes without the permit, all does with it, and without it all is as it was.
+fn opens_and_closes(stage: &mut Stage, gatekeeper: Gatekeeper) {
+    let (before, permit) = (rules(), permit(stage, gatekeeper));
+    stage.scene.ensure(&permit);
+    assert_eq!((stage.exchange(), stage.query()), ([true, true], true), "{gatekeeper:?}");
+    assert!(stage.seen().iter().all(|(.., fate)| *fate == Fate::Passes), "{:?}", stage.seen());
+    assert!(stage.scene.keys().contains(&permit.key().to_string()));
+    assert_ne!(rules(), before);
+    stage.scene.remove(&permit);
+    assert_eq!(rules(), before);
+    assert_eq!(stage.exchange(), [false, false]);
+}
+
+#[test]
+fn a_permit_opens_docker_and_ufw_and_leaves_no_trace() {
+    for (gatekeeper, laid) in [
+        (Gatekeeper::IptablesNft, DOCKER),
+        (Gatekeeper::IptablesLegacy, DOCKER),
+        (Gatekeeper::IptablesNft, UFW),
+    ] {
+        let mut stage = Stage::new();
+        lay(&format!("{}-restore", gatekeeper.program()), laid);
+        assert_eq!(stage.exchange(), [false, false]);
+        opens_and_closes(&mut stage, gatekeeper);
+        stage.finish();
+    }
+}
+
+#[test]
+fn a_permit_follows_docker_into_its_chain_and_survives_what_forgets_it() {
+    let mut stage = Stage::new();
+    let restore = "iptables-nft-restore";
+    lay(restore, "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n");
+    let permit = permit(&stage, Gatekeeper::IptablesNft);
+    stage.scene.ensure(&permit);
+    assert_eq!(stage.exchange(), [true, true]);
+    // As when Docker lays its chains anew: everything else in them is gone.
+    lay(restore, DOCKER);
+    assert_eq!(stage.exchange(), [false, false]);
+    assert_eq!(stage.scene.keys().iter().filter(|key| key.contains("permit")).count(), 0);
+    let before = rules();
+    stage.scene.ensure(&permit);
+    assert_eq!(stage.exchange(), [true, true]);
+    stage.scene.remove(&permit);
+    assert_eq!(rules(), before);
+    stage.finish();
+}
+
+/// Changes rules as somebody who knows nothing of banger.
+fn meddle(changes: &str) {
+    let script = format!("*filter\n{changes}\nCOMMIT\n").into_bytes();
+    Cmd::new("iptables-nft-restore").arg("--noflush").stdin_bytes(script).run().unwrap();
+}
+
+#[test]
+fn a_permit_leaves_dockers_networks_to_docker() {
+    let mut stage = Stage::new();
+    let mut container = second("docker0");
+    lay("iptables-nft-restore", DOCKER);
+    let permit = permit(&stage, Gatekeeper::IptablesNft);
+    stage.scene.ensure(&permit);
+    assert_eq!(stage.exchange(), [true, true]);
+    let path = Path { near: NEAR, neighbour: FAR, far: FAR };
+    let mut reach = |port| exchange(&mut stage.wires.otter, &mut container, &path, port);
+    assert_eq!(reach(3001), [false, false]);
+    // What a port published by Docker opens, and nothing else, is reached.
+    meddle("-A DOCKER -d 10.9.0.2/32 ! -i docker0 -o docker0 -p udp -m udp --dport 3003 -j ACCEPT");
+    assert_eq!([reach(3002), reach(3003)], [[false, false], [true, true]]);
+    meddle("-I DOCKER-USER -i br-test -j ACCEPT");
+    assert_eq!(reach(3004), [true, true], "it is the rule that keeps it from the container");
+    drop(container);
+    stage.scene.remove(&permit);
+    stage.finish();
+}
+
+#[test]
+fn a_permit_takes_docker_networks_to_come_into_account() {
+    let scene = Scene::new();
+    lay("iptables-nft-restore", DOCKER);
+    let mark = scene.layout.bridge_alias();
+    let bridge = "banger0".to_owned().try_into().unwrap();
+    let gatekeeper = Gatekeeper::IptablesNft;
+    let permit = Resource::Permit { gatekeeper, mark, bridge, dns: None };
+    let before = rules();
+    scene.ensure(&permit);
+    assert!(rules().contains("br-"), "{}", rules());
+    // A network more changes nothing; what was printed is understood.
+    meddle("-A FORWARD -o br-0f1e2d3c4b5a -j DOCKER");
+    assert_eq!(scene.host.ensure(&permit).unwrap(), Change::Unchanged);
+    meddle("-D FORWARD -o br-0f1e2d3c4b5a -j DOCKER");
+    scene.remove(&permit);
+    assert_eq!(rules(), before);
+    scene.finish();
+}
+
+#[test]
+fn a_guest_without_nat_gains_nothing_by_a_permit() {
+    let mut stage = Stage::new();
+    lay("iptables-nft-restore", DOCKER);
+    let permit = permit(&stage, Gatekeeper::IptablesNft);
+    stage.scene.ensure(&permit);
+    assert_eq!(stage.exchange(), [true, true]);
+    let Wires { heron, world, .. } = &mut stage.wires;
+    heron.send(&udp(HERON, WORLD, 3001));
+    UdpSocket::bind((HOST, 0)).unwrap().send_to(b"", (WORLD, MARK)).unwrap();
+    assert!(until_mark(world).iter().all(|seen| seen.to_port != 3001));
+    stage.scene.remove(&permit);
+    stage.finish();
+}
+
+#[test]
+fn what_somebody_has_taken_away_is_not_missed_and_what_is_theirs_stays() {
+    let mut stage = Stage::new();
+    lay("iptables-nft-restore", DOCKER);
+    let permit = permit(&stage, Gatekeeper::IptablesNft);
+    stage.scene.ensure(&permit);
+    meddle("-F DOCKER-USER\n-F INPUT\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP");
+    let theirs = rules();
+    assert_eq!(stage.scene.host.remove(&permit).unwrap(), Change::Unchanged);
+    assert_eq!(rules(), theirs);
+    stage.scene.ensure(&permit);
+    assert_eq!(stage.exchange(), [true, true]);
+    stage.scene.remove(&permit);
+    assert_eq!(rules(), theirs);
+    stage.finish();
+}
+
+#[test]
+fn a_table_that_iptables_cannot_read_hides_nothing_of_bangers() {
+    let scene = Scene::new();
+    // As people write it; iptables takes the table for its own, and cannot print it.
+    lay_nft(
+        "table ip filter {
+           chain FORWARD {
+             type filter hook forward priority filter; policy drop;
+             ct state vmap { established : accept, invalid : drop }
+           }
+         }",
+    );
+    scene.finish();
 }
 
 #[test]

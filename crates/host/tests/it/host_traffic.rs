@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 pub(crate) const OTTER: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
-const HERON: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
+pub(crate) const HERON: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 3);
 const ROBIN: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 4);
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -23,7 +23,7 @@ const EVERYBODY: Mac = [0xff; 6];
 pub(crate) struct Wires {
     pub(crate) otter: Wire,
     /// The one without NAT.
-    heron: Wire,
+    pub(crate) heron: Wire,
     pub(crate) robin: Wire,
     pub(crate) world: Wire,
 }

@@ -8,14 +8,14 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 /// Somewhere beyond.
 const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 const FAR_MAC: [u8; 6] = [6, 0, 10, 9, 0, 2];
 
 /// Another link to the world.
-fn second(name: &str) -> Wire {
+pub(crate) fn second(name: &str) -> Wire {
     ip(&["tuntap", "add", name, "mode", "tap"]);
     ip(&["addr", "add", &format!("{NEAR}/24"), "dev", name]);
     let wire = Wire::attach(name, name, FAR_MAC, &Kind::Plain);

@@ -63,7 +63,12 @@ fn check(gates: &[&Gate], question: &NetworkQuestion) -> Check {
                 .iter()
                 .map(|gate| format!("{owner} drops {}", what(gate, question)))
                 .collect();
-            check.hints = refused.iter().flat_map(|gate| by_hand(gate, question)).collect();
+            let fix = gates[0].gatekeeper.map(|_| {
+                "`banger doctor network --fix` has it let them through, and `--undo` undoes that"
+                    .to_owned()
+            });
+            let by_hand = refused.iter().flat_map(|gate| by_hand(gate, question));
+            check.hints = fix.into_iter().chain(by_hand).collect();
             // One for both concerns, where the remedy is the same.
             check.hints.dedup();
             check
@@ -103,11 +108,15 @@ fn by_hand(gate: &Gate, question: &NetworkQuestion) -> Vec<String> {
             vec![format!("by hand: `firewall-cmd --zone=trusted --add-interface={bridge}`")]
         }
         (Some(Gatekeeper::IptablesNft | Gatekeeper::IptablesLegacy), Concern::Beyond) => {
-            let chain = if gate.owner.contains("Docker") { "DOCKER-USER" } else { chain };
+            let (chain, warning) = if gate.owner.contains("Docker") {
+                ("DOCKER-USER", ", by which VMs reach containers too")
+            } else {
+                (chain.as_str(), "")
+            };
             let into = format!("{table} -I {chain}");
             let mut hints = vec![format!(
                 "by hand: `{into} -i {bridge} -j ACCEPT` and `{into} -o {bridge} -m conntrack \
-                 --ctstate RELATED,ESTABLISHED -j ACCEPT`"
+                 --ctstate RELATED,ESTABLISHED -j ACCEPT`{warning}"
             )];
             if gate.owner.contains("ufw") {
                 hints.push(format!("for good: `ufw route allow in on {bridge}`"));

@@ -57,7 +57,8 @@ fn docker_is_told_by_its_own_chain() {
     insta::assert_snapshot!(with_gates(vec![docker]), @r"
     network firewall: FAIL network_conflict
       Docker drops what VMs on `banger0` exchange with the world, in the chain FORWARD of iptables-nft
-      hint: by hand: `iptables-nft -I DOCKER-USER -i banger0 -j ACCEPT` and `iptables-nft -I DOCKER-USER -o banger0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`
+      hint: `banger doctor network --fix` has it let them through, and `--undo` undoes that
+      hint: by hand: `iptables-nft -I DOCKER-USER -i banger0 -j ACCEPT` and `iptables-nft -I DOCKER-USER -o banger0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`, by which VMs reach containers too
     ");
 }
 
@@ -69,6 +70,7 @@ fn ufw_refuses_the_way_out_and_the_queries() {
     network firewall: FAIL network_conflict
       ufw drops what VMs on `banger0` exchange with the world, in the chain FORWARD of iptables-nft
       ufw drops what VMs ask of DNS at 172.16.0.1, in the chain INPUT of iptables-nft
+      hint: `banger doctor network --fix` has it let them through, and `--undo` undoes that
       hint: by hand: `iptables-nft -I FORWARD -i banger0 -j ACCEPT` and `iptables-nft -I FORWARD -o banger0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`
       hint: for good: `ufw route allow in on banger0`
       hint: by hand: `iptables-nft -I INPUT -i banger0 -d 172.16.0.1 -p udp --dport 42069 -j ACCEPT` and `iptables-nft -I INPUT -i banger0 -d 172.16.0.1 -p tcp --dport 42069 -j ACCEPT`
@@ -84,6 +86,7 @@ fn firewalld_is_told_once_for_both() {
     network firewall: FAIL network_conflict
       firewalld drops what VMs on `banger0` exchange with the world, in the chain filter_FORWARD of the nft table inet firewalld
       firewalld drops what VMs ask of DNS at 172.16.0.1, in the chain filter_INPUT of the nft table inet firewalld
+      hint: `banger doctor network --fix` has it let them through, and `--undo` undoes that
       hint: by hand: `firewall-cmd --zone=trusted --add-interface=banger0`
     ");
 }
@@ -121,7 +124,7 @@ fn forwarding_that_somebody_switched_off_fails_while_vms_with_nat_run() {
     insta::assert_snapshot!(amiss(&facts), @r"
     network forwarding: FAIL network_conflict
       it is off, though VMs with NAT run: something has switched it off since
-      hint: `sysctl -w net.ipv4.ip_forward=1`, and see which file in `/etc/sysctl.d` says otherwise
+      hint: `banger doctor network --fix` switches it on again; see which file in `/etc/sysctl.d` says otherwise
     ");
     facts.nat_guests = 0;
     let ways = facts.network.as_mut().unwrap().ways.as_mut().unwrap();

@@ -4,14 +4,9 @@ use super::packet::{Hook, Packet};
 use super::walk::{Fate, fate};
 use super::{NetworkQuestion, iptables, nft};
 use crate::cmd::{Cmd, CmdError, find_program};
+use crate::linux::has_filter_table;
 use banger_core::resource::Gatekeeper;
 use serde_json::Value;
-use std::fs;
-
-/// Which table of netfilter modules is in use, without loading one: `iptables-legacy` would.
-///
-/// The thread's own, because a network namespace is a thread's.
-const LEGACY_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
 
 /// What a guest wants when its packets meet a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,9 +71,8 @@ fn list() -> Result<Value, CmdError> {
 }
 
 fn has_legacy_filter() -> bool {
-    let names = fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
-    names.lines().any(|name| name == "filter")
-        && find_program(Gatekeeper::IptablesLegacy.program()).is_some()
+    let gatekeeper = Gatekeeper::IptablesLegacy;
+    has_filter_table(gatekeeper).unwrap_or(false) && find_program(gatekeeper.program()).is_some()
 }
 
 /// The packets of guests.

@@ -46,7 +46,7 @@ pub(super) fn read(text: &str, packet: &Packet<'_>) -> Saved {
 
 /// The words of a line. One in double quotes may have spaces, and a backslash before a character
 /// that would otherwise end it.
-pub(super) fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut is_quoted, mut has_word) =
         (Vec::new(), String::new(), false, false);
     let mut characters = line.chars();

@@ -45,6 +45,11 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A host with all that a resource may ask of one.
+fn open(lab: &Lab) -> SimHost {
+    lab.open_with(|options| options.gatekeepers = Gatekeeper::ALL.to_vec())
+}
+
 struct Model<'a> {
     lab: &'a Lab,
     there: BTreeSet<Observed>,
@@ -88,7 +93,7 @@ proptest! {
         ops in proptest::collection::vec(op(), 0..60),
     ) {
         let lab = Lab::new();
-        let mut host = lab.open();
+        let mut host = open(&lab);
         let mut model = Model { lab: &lab, there: BTreeSet::new() };
         for op in ops {
             match op {
@@ -119,7 +124,7 @@ proptest! {
                 }
                 Op::Reopen => {
                     drop(host);
-                    host = lab.open();
+                    host = open(&lab);
                 }
             }
             let there: Vec<_> = model.there.iter().cloned().collect();
@@ -141,7 +146,7 @@ fn remove_all(host: &SimHost, plan: &[Resource]) {
 fn a_start_a_stop_and_a_delete_leave_nothing() {
     for method in METHODS {
         let lab = Lab::new();
-        let host = lab.open();
+        let host = open(&lab);
         let plan = lab.plan_over(1, method);
         for resource in lab.network().iter().chain(&plan) {
             assert_eq!(host.ensure(resource).unwrap(), Change::Changed, "{resource:?}");
@@ -159,7 +164,7 @@ fn a_start_a_stop_and_a_delete_leave_nothing() {
 #[test]
 fn leftovers_are_removed_by_what_was_seen_of_them() {
     let lab = Lab::new();
-    let host = lab.open();
+    let host = open(&lab);
     lab.start(&host, 1);
     let mut inventory = host.inventory().unwrap();
     inventory.sort_by_key(|seen| std::cmp::Reverse(seen.key.role()));
@@ -175,7 +180,7 @@ fn leftovers_are_removed_by_what_was_seen_of_them() {
 fn a_thousand_vms_cost_the_last_no_more_than_the_first() {
     const VMS: u64 = 1000;
     let lab = Lab::new();
-    let host = lab.open();
+    let host = open(&lab);
     for resource in lab.network() {
         let _change = host.ensure(&resource).unwrap();
     }
@@ -195,7 +200,7 @@ fn a_thousand_vms_cost_the_last_no_more_than_the_first() {
     let inventory = start.elapsed();
     drop(host);
     let start = Instant::now();
-    let host = lab.open();
+    let host = open(&lab);
     let reopen = start.elapsed();
     let per_ensure = (first + middle + last) / u32::try_from(objects).unwrap();
     println!(
