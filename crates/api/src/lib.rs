@@ -58,6 +58,7 @@ mod doctor;
 mod error;
 mod event;
 mod host_dns;
+mod image;
 mod image_build;
 mod import;
 mod log;
@@ -69,6 +70,7 @@ pub use doctor::{Check, DoctorQuery, DoctorReport, FixReport, Scope, ScopeError,
 pub use error::ErrorBody;
 pub use event::{Event, Outcome, Timing};
 pub use host_dns::{DnsRecipe, HostDnsState, HostDnsStatus};
+pub use image::{RegisterImage, RenameImage};
 pub use image_build::{BuildImage, CopyIntoImage};
 pub use import::{ContainerConfig, ImageImport, ImportImage};
 pub use log::{LogLevel, LogLevelError, LogLevelStatus, SetLogLevel};

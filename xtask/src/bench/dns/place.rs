@@ -38,7 +38,7 @@ impl OneProcessor {
 
 impl Drop for OneProcessor {
     fn drop(&mut self) {
-        for (thread, before) in self.before.drain(..) {
+        for (thread, before) in self.before.drain(..).rev() {
             if let Err(error) = sched_setaffinity(Some(thread), &before) {
                 eprintln!("a thread stays on one processor: {error}");
             }
