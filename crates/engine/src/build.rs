@@ -29,6 +29,7 @@ use crate::draft::Draft;
 use crate::engine::{Answer, Gone, NewVm, StartOptions};
 use crate::error::{EngineError, ImageBuildError};
 use crate::executor::blocking;
+use crate::follow::{Interest, Tell, Told, follow, tell, tell_step};
 use crate::images::{self, Need};
 use crate::operation::{Finished, Phase, Reporter};
 use crate::ready::{ended_by_itself, wait_ready};
@@ -50,7 +51,7 @@ use own_kernel::Placed;
 use plan::{Plan, prepare};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How long a guest may take to answer by ssh, then the first session, and its end. Emulated guests
@@ -244,25 +245,22 @@ impl Job {
         if let Some(digest) = &self.base.digest {
             return Ok(digest.clone());
         }
-        let phase = report.begin(Phase::Digest);
         let (bench, path) = (Arc::clone(&self.shared.ports.workbench), self.image.rootfs.clone());
-        let cancel = CancelOnDrop::default();
-        let flag = cancel.flag();
-        let digest = blocking(move || bench.digest(&path, &flag)).await;
-        report.end(phase);
-        let path = self.image.rootfs.clone();
-        digest.map_err(|source| EngineError::File { action: "read", path, source })
+        let digest = move |cancel: &AtomicBool, to: &Tell| {
+            tell(to, Told::Step(Phase::Digest));
+            bench.digest(&path, cancel).map_err(EngineError::file("read", &path))
+        };
+        follow(&self.shared, Interest::Everybody, report, digest).await
     }
 
     async fn check_disk(&self, report: &mut Reporter) -> Result<(), EngineError> {
-        let phase = report.begin(Phase::Build("check the file system".to_owned()));
         let disk = self.handle.view().paths.root_clone;
         let bench = Arc::clone(&self.shared.ports.workbench);
-        let cancel = CancelOnDrop::default();
-        let flag = cancel.flag();
-        blocking(move || bench.check(&disk, &flag)).await.map_err(ImageBuildError::Filesystem)?;
-        report.end(phase);
-        Ok(())
+        let check = move |cancel: &AtomicBool, to: &Tell| {
+            tell_step(to, "check the file system");
+            Ok(bench.check(&disk, cancel).map_err(ImageBuildError::Filesystem)?)
+        };
+        follow(&self.shared, Interest::Everybody, report, check).await
     }
 
     /// Has the VM's task do something; what it reports is this build's.
@@ -347,22 +345,6 @@ fn is_broken_off(error: &EngineError) -> bool {
         return false;
     };
     matches!(source, SessionError::Broken { .. } | SessionError::Connect { .. })
-}
-
-/// Tells work in another thread to end when whoever waits for it no longer does.
-#[derive(Debug, Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl CancelOnDrop {
-    fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The steps in a guest, each a phase of the operation.

@@ -3,7 +3,7 @@
 use crate::engine::Answer;
 use crate::error::EngineError;
 use crate::executor::blocking;
-use crate::follow::{Interest, Tell, Told, follow, tell};
+use crate::follow::{Interest, Tell, Told, follow, tell, tell_step};
 use crate::images::sync_default;
 use crate::operation::{Finished, Reporter};
 use crate::settings::Images;
@@ -59,7 +59,7 @@ fn run_build(dir: &Path, cancel: &AtomicBool, to: &Tell) -> Result<(), EngineErr
     let built = Timestamp::now().to_string();
     let name = "default".parse().expect("a plain word");
     let request = BuildRequest { dir, name, built: &built, cancel };
-    build_bundle(&request, &|step| tell(to, Told::Step(step.to_string())))?;
+    build_bundle(&request, &|step| tell_step(to, step.to_string()))?;
     Ok(())
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn verify(shared: Arc<Shared>, mut report: Reporter) -> Answer 
         Err(error) => return Ok((report, Err(error))),
     };
     let verified = follow(&shared, Interest::Everybody, &mut report, move |cancel, to| {
-        let step = |name: &str| tell(to, Told::Step(format!("reading {name}")));
+        let step = |name: &str| tell_step(to, format!("reading {name}"));
         verify_bundle(&source, cancel, &step).map_err(EngineError::from)
     })
     .await;
@@ -120,7 +120,7 @@ fn run_fetch(
     let now = Timestamp::now().to_string();
     let request = FetchRequest { dir, from: &place, sha256, now: &now, cancel };
     let fetched = fetch_bundle(&request, &|progress| match progress {
-        FetchProgress::Step(step) => tell(to, Told::Step(step.to_string())),
+        FetchProgress::Step(step) => tell_step(to, step.to_string()),
         FetchProgress::Read { done, total } => tell(to, Told::Amount(done, total)),
     })?;
     Ok((place.to_string(), fetched.changed))

@@ -26,11 +26,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// What the files of a managed image are called.
-pub(crate) const ROOTFS: &str = "rootfs.ext4";
+pub(crate) const ROOTFS: &str = banger_image::import::ROOTFS_FILE;
 pub(crate) const KERNEL: &str = "vmlinux";
 pub(crate) const INITRD: &str = "initrd";
 
-/// An image that is being made, or one that gets a directory of its own. It ends by [`Draft::publish`] or [`Draft::discard`].
+/// An image that is being made, or one that gets a directory of its own. It ends by [`Draft::publish`], or by
+/// [`Draft::unless_failed`].
 #[derive(Debug)]
 pub(crate) struct Draft {
     shared: Arc<Shared>,
@@ -71,7 +72,7 @@ impl Draft {
         Self { shared: Arc::clone(shared), op: op.clone(), claim, id, paths }
     }
 
-    /// Both places of the directory.
+    /// The directory to write to, once it is made, and where it will be.
     pub(crate) fn paths(&self) -> &ImagePaths {
         &self.paths
     }
@@ -79,16 +80,6 @@ impl Draft {
     /// The image's id.
     pub(crate) fn id(&self) -> &ImageId {
         &self.id
-    }
-
-    /// The directory to write to, once it is made.
-    pub(crate) fn workdir(&self) -> &Path {
-        &self.paths.draft
-    }
-
-    /// Where the directory will be.
-    pub(crate) fn home(&self) -> &Path {
-        &self.paths.dir
     }
 
     /// Makes the directory to write to.
@@ -127,8 +118,23 @@ impl Draft {
         }
     }
 
+    /// Goes on with what was made in it. Where that failed, nothing of it stays.
+    pub(crate) async fn unless_failed<T>(
+        self,
+        made: Result<T, EngineError>,
+        report: &mut Reporter,
+    ) -> Result<(Self, T), EngineError> {
+        match made {
+            Ok(made) => Ok((self, made)),
+            Err(error) => {
+                self.discard(report).await;
+                Err(error)
+            }
+        }
+    }
+
     /// Removes what was made.
-    pub(crate) async fn discard(self, report: &mut Reporter) {
+    async fn discard(self, report: &mut Reporter) {
         let left = self.shared.executor.tear_down(&self.op, vec![self.part()]).await;
         leave_behind(left, report);
     }
@@ -161,8 +167,7 @@ pub(crate) fn copy_into(
 ) -> Result<PathBuf, EngineError> {
     let target = paths.draft.join(name);
     let copied = bench.copy(from, &target);
-    let path = from.to_owned();
-    let at = copied.map_err(|source| EngineError::File { action: "copy", path, source })?;
+    let at = copied.map_err(EngineError::file("copy", from))?;
     Ok(if at == target { paths.dir.join(name) } else { at })
 }
 

@@ -21,7 +21,8 @@ use banger_image::bundle::{BuildError, BundleError, FetchError, PinError, Verify
 use banger_image::import::ImportError;
 use banger_image::program::ProgramError;
 use banger_vmm::VmmError;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Anything that the engine refuses or fails to do.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +329,19 @@ fn list(objects: &[impl std::fmt::Display]) -> String {
 }
 
 impl EngineError {
+    /// For `map_err`: a file could not be read, written or the like. Work on it that was told to end
+    /// says that the engine does.
+    pub(crate) fn file(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::Interrupted => Self::ShuttingDown,
+            _ => Self::File { action, path, source },
+        }
+    }
+
     /// The file with the raw output, where there is one.
     pub fn log_path(&self) -> Option<&PathBuf> {
         match self {

@@ -10,13 +10,18 @@ use tokio::sync::mpsc;
 
 /// What is told while work goes on.
 pub(crate) enum Told {
-    /// A step begins, in words.
-    Step(String),
+    /// A step begins.
+    Step(Phase),
     /// So many bytes are done, of so many if that is known.
     Amount(u64, Option<u64>),
 }
 
 pub(crate) type Tell = mpsc::UnboundedSender<Told>;
+
+/// Tells the operation that a step begins, in words.
+pub(crate) fn tell_step(to: &Tell, step: impl Into<String>) {
+    tell(to, Told::Step(Phase::Build(step.into())));
+}
 
 /// Tells the operation. It listens until the work has ended.
 pub(crate) fn tell(to: &Tell, told: Told) {
@@ -34,18 +39,28 @@ pub(crate) enum Interest {
     Asker,
 }
 
+/// Tells work in another thread to end when whoever waits for it no longer does.
+#[derive(Debug, Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs work that blocks; each of its steps is a phase of the operation. It is ended early when the
-/// engine ends, and when nobody wants it any more.
+/// engine ends, when nobody wants it any more, and when this is dropped.
 pub(crate) async fn follow<T: Send + 'static>(
     shared: &Arc<Shared>,
     interest: Interest,
     report: &mut Reporter,
     work: impl FnOnce(&AtomicBool, &Tell) -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    let cancel = Arc::new(AtomicBool::new(false));
+    let CancelOnDrop(cancel) = &CancelOnDrop::default();
     let (to, mut told) = mpsc::unbounded_channel();
     let work = {
-        let cancel = Arc::clone(&cancel);
+        let cancel = Arc::clone(cancel);
         blocking(move || work(&cancel, &to))
     };
     let left = report.left();
@@ -53,7 +68,7 @@ pub(crate) async fn follow<T: Send + 'static>(
     let mut phase = None;
     let mut take = |told, report: &mut Reporter| match told {
         Told::Step(step) => {
-            if let Some(running) = phase.replace(report.begin(Phase::Build(step))) {
+            if let Some(running) = phase.replace(report.begin(step)) {
                 report.end(running);
             }
         }

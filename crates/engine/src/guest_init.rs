@@ -9,7 +9,7 @@ use banger_image::initrd::render_init_archive;
 use banger_image::program::check_static;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Writes the archive if it has changed; returns the archives that follow an image's initrd.
 pub(crate) fn publish(settings: &Settings) -> Result<Vec<PathBuf>, EngineError> {
@@ -29,13 +29,8 @@ pub(crate) fn publish(settings: &Settings) -> Result<Vec<PathBuf>, EngineError> 
     let path = settings.layout.state_dir().join("guest-init.cpio");
     if fs::read(&path).ok().as_deref() != Some(archive.as_slice()) {
         let part = path.with_extension("part");
-        fs::write(&part, &archive).map_err(file("write", &part))?;
-        fs::rename(&part, &path).map_err(file("write", &path))?;
+        fs::write(&part, &archive).map_err(EngineError::file("write", &part))?;
+        fs::rename(&part, &path).map_err(EngineError::file("write", &path))?;
     }
     Ok(vec![path])
-}
-
-fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::File { action, path, source }
 }

@@ -10,11 +10,12 @@
 use crate::draft::{Draft, INITRD, KERNEL};
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
-use crate::follow::{Interest, Tell, Told, follow, tell};
+use crate::follow::{Interest, Tell, follow, tell_step};
 use crate::kernel::render_boot_modules;
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, now};
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::names::ImagePaths;
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm_name::ImageName;
 use banger_image::artifact::ArtifactError;
@@ -94,13 +95,7 @@ async fn try_import(
     let made = run(shared, &request, &draft, report).await;
     // Its last steps cannot be broken off.
     let made = if report.is_left() { Err(ImportError::Cancelled.into()) } else { made };
-    let record = match made {
-        Ok(record) => record,
-        Err(error) => {
-            draft.discard(report).await;
-            return Err(error);
-        }
-    };
+    let (draft, record) = draft.unless_failed(made, report).await?;
     let phase = report.begin(Phase::Build("publishing the image".to_owned()));
     let (id, name) = (record.id.clone(), record.name.clone());
     draft.publish(record, report).await?;
@@ -119,9 +114,9 @@ async fn run(
     draft.create(report).await?;
     let importer = Arc::clone(&shared.ports.importer);
     let (request, id) = (request.clone(), draft.id().clone());
-    let (dir, home) = (draft.workdir().to_owned(), draft.home().to_owned());
+    let ImagePaths { dir: home, draft: dir } = draft.paths().clone();
     let work = move |cancel: &AtomicBool, to: &Tell| {
-        let step = |step: String| tell(to, Told::Step(step));
+        let step = |step: String| tell_step(to, step);
         let job = Job { request: &request, dir: &dir, cancel, step: &step };
         job.run(importer.as_ref(), |boot, rootfs, size| ImageRecord {
             id,
@@ -172,9 +167,9 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let imported = importer.import(&request, &|step| (self.step)(step.to_string()))?;
-        let size = fs::metadata(&imported.rootfs).map(|found| Bytes(found.len()));
-        let rootfs = imported.rootfs.clone();
-        let size = size.map_err(|source| failed("inspect", &rootfs, source))?;
+        let rootfs = &imported.rootfs;
+        let found = fs::metadata(rootfs).map_err(EngineError::file("inspect", rootfs))?;
+        let size = Bytes(found.len());
         let name = Path::new(rootfs.file_name().expect("the importer has made a file"));
         Ok((record(boot, name, size), imported.record.warnings))
     }
@@ -183,7 +178,7 @@ impl Job<'_> {
     fn boot_files(&self) -> Result<Option<BootFiles>, EngineError> {
         let Some(kernel) = &self.request.kernel else { return Ok(None) };
         (self.step)("copying the kernel".to_owned());
-        let bytes = fs::read(kernel).map_err(|source| failed("read", kernel, source))?;
+        let bytes = fs::read(kernel).map_err(EngineError::file("read", kernel))?;
         let vmlinux = extract_vmlinux(&bytes).map_err(|source| ImageError::Artifact {
             name: self.request.name.clone(),
             source: ArtifactError::Kernel { path: kernel.clone(), source },
@@ -198,12 +193,8 @@ impl Job<'_> {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
         let path = self.dir.join(name);
-        fs::write(&path, bytes).map_err(|source| failed("write", &path, source))
+        fs::write(&path, bytes).map_err(EngineError::file("write", &path))
     }
-}
-
-fn failed(action: &'static str, path: &Path, source: std::io::Error) -> EngineError {
-    EngineError::File { action, path: path.to_owned(), source }
 }
 
 fn check_request(request: &ImportImage) -> Result<(), ImageError> {

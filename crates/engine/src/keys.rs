@@ -25,14 +25,14 @@ pub(crate) struct Keys {
 /// The instance's own key, which is made where there is none.
 fn instance_key(dir: &Path) -> Result<PrivateKey, EngineError> {
     let private = dir.join(KEY);
-    if !private.try_exists().map_err(file("look for", &private))? {
+    if !private.try_exists().map_err(EngineError::file("look for", &private))? {
         let pair = generate("banger")?;
         let public = dir.join("id_ed25519.pub");
         let line = format!("{}\n", pair.public);
-        replace(&public, line.as_bytes()).map_err(file("write", &public))?;
-        replace(&private, pair.private.as_bytes()).map_err(file("write", &private))?;
+        replace(&public, line.as_bytes()).map_err(EngineError::file("write", &public))?;
+        replace(&private, pair.private.as_bytes()).map_err(EngineError::file("write", &private))?;
     }
-    let text = fs::read_to_string(&private).map_err(file("read", &private))?;
+    let text = fs::read_to_string(&private).map_err(EngineError::file("read", &private))?;
     PrivateKey::from_openssh(&text).map_err(EngineError::Key)
 }
 
@@ -79,7 +79,7 @@ impl Keys {
             .recursive(true)
             .mode(0o700)
             .create(&dir)
-            .map_err(file("create", &dir))?;
+            .map_err(EngineError::file("create", &dir))?;
         let key = match own {
             Some(own) => read_own(own)?,
             None => instance_key(&dir)?,
@@ -87,7 +87,7 @@ impl Keys {
         let public = key.public_key().to_openssh().map_err(EngineError::Key)?;
         let keys = Self { dir, own: own.cloned(), public };
         let config = keys.config_path();
-        replace(&config, keys.config().as_bytes()).map_err(file("write", &config))?;
+        replace(&config, keys.config().as_bytes()).map_err(EngineError::file("write", &config))?;
         Ok(keys)
     }
 
@@ -110,7 +110,7 @@ impl Keys {
             return Err(EngineError::OwnKey { path, origin, source: KeyFault::Passphrase });
         }
         let path = self.private_path();
-        fs::read_to_string(&path).map_err(file("read", &path))
+        fs::read_to_string(&path).map_err(EngineError::file("read", &path))
     }
 
     /// The known-hosts file.
@@ -142,13 +142,8 @@ impl Keys {
                 format!("{names} {}\n", vm.identity.host_key.public)
             })
             .collect();
-        replace(&path, text.as_bytes()).map_err(file("write", &path))
+        replace(&path, text.as_bytes()).map_err(EngineError::file("write", &path))
     }
-}
-
-fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::File { action, path, source }
 }
 
 /// Replaces a file as a whole, private from birth: readers see the old or the new one.

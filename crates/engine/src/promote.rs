@@ -9,7 +9,7 @@ use crate::draft::{Draft, INITRD, KERNEL, ROOTFS, copy_into};
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
-use crate::follow::{Interest, Tell, Told, follow, tell};
+use crate::follow::{Interest, Tell, follow, tell_step};
 use crate::images::{self, Need};
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::Shared;
@@ -19,7 +19,6 @@ use banger_core::names::ImagePaths;
 use banger_core::unit::Bytes;
 use banger_provision::Manifest;
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,7 +43,7 @@ async fn try_promote(
     blocking(move || images::check(&looking, &unchecked, Need::All)).await?;
     let draft = Draft::of(shared, &report.id, claimed);
     let initrd = record.boot.as_ref().and_then(|boot| boot.initrd.clone());
-    if let Some(initrd) = initrd.filter(|_| record.is_in(draft.home())) {
+    if let Some(initrd) = initrd.filter(|_| record.is_in(&draft.paths().dir)) {
         return Err(ImageError::HalfManaged { name: record.name, initrd }.into());
     }
     draft.create(report).await?;
@@ -52,19 +51,13 @@ async fn try_promote(
     let copying = Copying { bench, record, paths: draft.paths().clone() };
     let copied =
         follow(shared, Interest::Everybody, report, move |cancel, to| copying.run(cancel, to));
-    match copied.await {
-        Ok(record) => {
-            let phase = report.begin(Phase::Build("publish the image".to_owned()));
-            tracing::info!(image_id = %record.id, image = %record.name, "image promoted");
-            draft.publish(record, report).await?;
-            report.end(phase);
-            Ok(Finished { vm: None, changed: true })
-        }
-        Err(error) => {
-            draft.discard(report).await;
-            Err(error)
-        }
-    }
+    let copied = copied.await;
+    let (draft, record) = draft.unless_failed(copied, report).await?;
+    let phase = report.begin(Phase::Build("publish the image".to_owned()));
+    tracing::info!(image_id = %record.id, image = %record.name, "image promoted");
+    draft.publish(record, report).await?;
+    report.end(phase);
+    Ok(Finished { vm: None, changed: true })
 }
 
 /// The part that blocks.
@@ -77,7 +70,7 @@ struct Copying {
 impl Copying {
     /// Returns the record of what the draft is then.
     fn run(self, cancel: &AtomicBool, to: &Tell) -> Result<ImageRecord, EngineError> {
-        tell(to, Told::Step("copy the files".to_owned()));
+        tell_step(to, "copy the files");
         let bench = self.bench.as_ref();
         let copy = |from: &Path, name| copy_into(&self.paths, bench, from, name);
         // An image without a kernel goes on to boot with the default one's.
@@ -89,16 +82,16 @@ impl Copying {
             }),
         };
         let (old, rootfs) = (&self.record.rootfs, self.paths.draft.join(ROOTFS));
-        bench.copy_rootfs(old, &rootfs, cancel).map_err(failed("copy", old))?;
+        bench.copy_rootfs(old, &rootfs, cancel).map_err(EngineError::file("copy", old))?;
         let documents = [Manifest::path_of, Manifest::sbom_path_of];
         for (from, target) in documents.map(|of| (of(old), of(&rootfs))) {
             if from.exists() {
-                fs::copy(&from, &target).map_err(failed("copy", &from))?;
+                fs::copy(&from, &target).map_err(EngineError::file("copy", &from))?;
             }
         }
-        tell(to, Told::Step("take the digest".to_owned()));
-        let digest = bench.digest(&rootfs, cancel).map_err(failed("read", &rootfs))?;
-        let size = fs::metadata(&rootfs).map_err(failed("inspect", &rootfs))?.len();
+        tell_step(to, "take the digest");
+        let digest = bench.digest(&rootfs, cancel).map_err(EngineError::file("read", &rootfs))?;
+        let size = fs::metadata(&rootfs).map_err(EngineError::file("inspect", &rootfs))?.len();
         Ok(ImageRecord {
             kind: ImageKind::Managed,
             boot,
@@ -107,13 +100,5 @@ impl Copying {
             digest: Some(digest),
             ..self.record
         })
-    }
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| match source.kind() {
-        io::ErrorKind::Interrupted => EngineError::ShuttingDown,
-        _ => EngineError::File { action, path, source },
     }
 }

@@ -7,18 +7,19 @@ use crate::draft::{Draft, INITRD};
 use crate::engine::Answer;
 use crate::error::{EngineError, ImageError};
 use crate::executor::blocking;
+use crate::follow::{Interest, Tell, Told, follow, tell};
 use crate::images::{self, Need};
 use crate::kernel::render_boot_modules;
 use crate::operation::{Finished, Phase, Reporter};
 use crate::shared::{Shared, now};
 use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
+use banger_core::names::ImagePaths;
 use banger_core::vm_name::ImageName;
 use banger_image::digest::digest_file;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// An image to be registered.
 #[derive(Debug, Clone)]
@@ -72,9 +73,12 @@ async fn try_register(
         Ok::<_, EngineError>(images::measure(&looking, &image.rootfs))
     })
     .await?;
-    let phase = report.begin(Phase::Digest);
-    record.digest = Some(digest(shared, record.rootfs.clone()).await?);
-    report.end(phase);
+    let rootfs = record.rootfs.clone();
+    let digest = move |cancel: &AtomicBool, to: &Tell| {
+        tell(to, Told::Step(Phase::Digest));
+        digest_file(&rootfs, cancel).map_err(EngineError::file("read", &rootfs))
+    };
+    record.digest = Some(follow(shared, Interest::Everybody, report, digest).await?);
     tracing::info!(image_id = %record.id, image = %record.name, "image registered");
     match archive {
         Some(archive) => publish_with(draft, record, archive, report).await?,
@@ -91,18 +95,15 @@ async fn publish_with(
     report: &mut Reporter,
 ) -> Result<(), EngineError> {
     draft.create(report).await?;
-    let path = draft.workdir().join(INITRD);
+    let ImagePaths { dir, draft: workdir } = draft.paths();
     if let Some(boot) = &mut record.boot {
-        boot.initrd = Some(draft.home().join(INITRD));
+        boot.initrd = Some(dir.join(INITRD));
     }
-    let target = path.clone();
-    match blocking(move || fs::write(&target, archive)).await {
-        Ok(()) => draft.publish(record, report).await,
-        Err(source) => {
-            draft.discard(report).await;
-            Err(EngineError::File { action: "write", path, source })
-        }
-    }
+    let path = workdir.join(INITRD);
+    let write = move || fs::write(&path, archive).map_err(EngineError::file("write", &path));
+    let written = blocking(write).await;
+    let (draft, ()) = draft.unless_failed(written, report).await?;
+    draft.publish(record, report).await
 }
 
 fn check_request(new: &NewImage) -> Result<(), ImageError> {
@@ -126,28 +127,5 @@ fn check_request(new: &NewImage) -> Result<(), ImageError> {
     match new.boot_args.iter().find(|word| !is_word(word)) {
         Some(word) => Err(ImageError::BootArg { word: word.clone() }),
         None => Ok(()),
-    }
-}
-
-/// Reads the file, unless the daemon ends.
-async fn digest(shared: &Shared, path: PathBuf) -> Result<String, EngineError> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (reading, file) = (Arc::clone(&cancel), path.clone());
-    let work = blocking(move || digest_file(&file, &reading));
-    tokio::pin!(work);
-    let read = tokio::select! {
-        read = &mut work => read,
-        () = shared.closing.cancelled() => {
-            cancel.store(true, Ordering::Relaxed);
-            work.await
-        }
-    };
-    read.map_err(|source| unread(&path, source))
-}
-
-fn unread(path: &Path, source: io::Error) -> EngineError {
-    match source.kind() {
-        io::ErrorKind::Interrupted => EngineError::ShuttingDown,
-        _ => EngineError::File { action: "read", path: path.to_owned(), source },
     }
 }

@@ -16,7 +16,6 @@ use banger_provision::{
 };
 use jiff::Timestamp;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,13 +43,9 @@ pub(super) async fn finish(
         record: record(job, &draft),
         paths: draft.paths().clone(),
     };
-    match blocking(move || filling.fill()).await {
-        Ok(record) => draft.publish(record, report).await?,
-        Err(error) => {
-            draft.discard(report).await;
-            return Err(error);
-        }
-    }
+    let filled = blocking(move || filling.fill()).await;
+    let (draft, record) = draft.unless_failed(filled, report).await?;
+    draft.publish(record, report).await?;
     report.end(phase);
     Ok(())
 }
@@ -82,20 +77,20 @@ impl Filling {
             kernel: self.copy(kernel, KERNEL)?,
             initrd: initrd.as_ref().map(|initrd| self.copy(initrd, INITRD)).transpose()?,
         };
-        let sha256 = self.bench.sha256(kernel).map_err(failed("read", kernel))?;
+        let sha256 = self.bench.sha256(kernel).map_err(EngineError::file("read", kernel))?;
         let kernel = FileRecord { path: boot.kernel.clone(), sha256 };
         let manifest = Manifest { kernel, ..self.manifest };
         let rootfs = self.paths.draft.join(ROOTFS);
-        self.bench.take(&self.disk, &rootfs).map_err(failed("move", &self.disk))?;
-        let size = fs::metadata(&rootfs).map_err(failed("inspect", &rootfs))?.len();
+        self.bench.take(&self.disk, &rootfs).map_err(EngineError::file("move", &self.disk))?;
+        let size = fs::metadata(&rootfs).map_err(EngineError::file("inspect", &rootfs))?.len();
         let digest = self.bench.digest(&rootfs, &AtomicBool::new(false));
-        let digest = digest.map_err(failed("read", &rootfs))?;
+        let digest = digest.map_err(EngineError::file("read", &rootfs))?;
         let documents = [
             (Manifest::path_of(&rootfs), manifest.render()),
             (Manifest::sbom_path_of(&rootfs), render_spdx(&manifest, &unique(&self.record.id))),
         ];
         for (path, text) in documents {
-            fs::write(&path, &text).map_err(failed("write", &path))?;
+            fs::write(&path, &text).map_err(EngineError::file("write", &path))?;
         }
         let (boot, size, digest) = (Some(boot), Some(Bytes(size)), Some(digest));
         Ok(ImageRecord { boot, size, digest, ..self.record })
@@ -104,11 +99,6 @@ impl Filling {
     fn copy(&self, from: &Path, name: &str) -> Result<PathBuf, EngineError> {
         copy_into(&self.paths, self.bench.as_ref(), from, name)
     }
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::File { action, path, source }
 }
 
 /// What makes a document's namespace unique.
@@ -123,7 +113,7 @@ fn record(job: &Job, draft: &Draft) -> ImageRecord {
         kind: ImageKind::Managed,
         origin: ImageOrigin::Built,
         boot: None,
-        rootfs: draft.home().join(ROOTFS),
+        rootfs: draft.paths().dir.join(ROOTFS),
         boot_args: job.image.boot_args.clone(),
         size: None,
         digest: None,

@@ -32,16 +32,16 @@ impl BuildLog {
     pub(super) fn create(state_dir: &Path, op: &OpId) -> Result<Self, EngineError> {
         let dir = builds_dir(state_dir);
         let path = dir.join(format!("{op}.log"));
-        let failed = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| EngineError::File { action, path, source }
-        };
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&dir).map_err(failed("create", &dir))?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(EngineError::file("create", &dir))?;
         prune(&dir);
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).mode(0o600).open(&path);
-        Ok(Self { file: file.map_err(failed("create", &path))?, path })
+        Ok(Self { file: file.map_err(EngineError::file("create", &path))?, path })
     }
 
     pub(super) fn path(&self) -> &Path {

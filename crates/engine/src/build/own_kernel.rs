@@ -73,12 +73,7 @@ impl OwnKernel {
             BootModules::File(path) => (Some(path), None),
             BootModules::Rendered(bytes) => {
                 let path = builds_dir(layout.state_dir()).join(format!("{op}.{ARCHIVE}"));
-                let written = fs::write(&path, bytes);
-                written.map_err(|source| EngineError::File {
-                    action: "write",
-                    path: path.clone(),
-                    source,
-                })?;
+                fs::write(&path, bytes).map_err(EngineError::file("write", &path))?;
                 (Some(path.clone()), Some(path))
             }
         };
@@ -88,11 +83,7 @@ impl OwnKernel {
 
 /// The release in the tree that is the kernel's.
 fn release_of<'a>(kernel: &Path, tree: &'a ModulesTree) -> Result<&'a Path, EngineError> {
-    let bytes = fs::read(kernel).map_err(|source| EngineError::File {
-        action: "read",
-        path: kernel.to_owned(),
-        source,
-    })?;
+    let bytes = fs::read(kernel).map_err(EngineError::file("read", kernel))?;
     let of_kernel = release(&bytes);
     let mut fitting =
         tree.releases.iter().filter(|(name, _)| of_kernel.is_none_or(|it| it == name));

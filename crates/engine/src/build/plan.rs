@@ -7,7 +7,7 @@ use banger_core::unit::MiB;
 use banger_core::vm_name::ImageName;
 use banger_provision::{FileRecord, ModulesTree, PackageList, PackageName, digest};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// An image to be built. All paths are absolute and the daemon's host's.
 #[derive(Debug, Clone)]
@@ -69,12 +69,12 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
         if !path.is_absolute() {
             return Err(ImageError::RelativePath { path: path.clone() }.into());
         }
-        fs::metadata(path).map_err(unread(path))?;
+        fs::metadata(path).map_err(EngineError::file("read", path))?;
     }
     let mut list = PackageList::default();
     let mut file_sha256 = None;
     if let Some(path) = &request.package_file {
-        let text = fs::read_to_string(path).map_err(unread(path))?;
+        let text = fs::read_to_string(path).map_err(EngineError::file("read", path))?;
         list = PackageList::parse(&text)
             .map_err(|source| ImageBuildError::List { path: path.clone(), source })?;
         file_sha256 = Some(list.sha256());
@@ -84,14 +84,9 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
     let modules = modules.map_err(|source| ImageBuildError::Provision(source.into()))?;
     let kernel = OwnKernel::prepare(&request, modules.as_ref())?;
     let scripts = request.scripts.iter().map(|path| {
-        let sha256 = digest(path).map_err(unread(path))?;
+        let sha256 = digest(path).map_err(EngineError::file("read", path))?;
         Ok(FileRecord { path: path.clone(), sha256 })
     });
     let scripts = scripts.collect::<Result<_, EngineError>>()?;
     Ok(Plan { list, file_sha256, modules, kernel, scripts, request })
-}
-
-fn unread(path: &Path) -> impl Fn(std::io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::File { action: "read", path: path.clone(), source }
 }
