@@ -1,6 +1,7 @@
 //! The verbs of `banger image`.
 
 use super::import::{IMPORT_EXAMPLES, ImportArgs};
+use super::value::absolute;
 use super::{BuildArgs, value};
 use banger_api::RegisterImage;
 use banger_core::vm_name::ImageName;
@@ -71,13 +72,12 @@ pub(crate) struct RegisterArgs {
 impl RegisterArgs {
     /// The request. The daemon may be in another directory, so paths are made absolute.
     pub(crate) fn request(&self) -> io::Result<RegisterImage> {
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         Ok(RegisterImage {
             name: self.name.clone(),
             rootfs: std::path::absolute(&self.rootfs)?,
-            kernel: absolute(&self.kernel)?,
-            initrd: absolute(&self.initrd)?,
-            modules: absolute(&self.modules)?,
+            kernel: absolute(self.kernel.as_ref())?,
+            initrd: absolute(self.initrd.as_ref())?,
+            modules: absolute(self.modules.as_ref())?,
             boot_args: self.boot_args.clone(),
         })
     }

@@ -1,6 +1,6 @@
 //! The arguments of `banger image build`.
 
-use super::value;
+use super::value::{self, absolute};
 use banger_api::{BuildImage, CopyIntoImage};
 use banger_core::unit::{MiB, VcpuCount};
 use banger_core::vm_name::ImageName;
@@ -65,19 +65,18 @@ pub(crate) struct BuildArgs {
 impl BuildArgs {
     /// The request. The daemon may be in another directory, so paths are made absolute.
     pub(crate) fn request(&self) -> io::Result<BuildImage> {
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let copies = self.copies.iter().map(|copy| {
             Ok(CopyIntoImage { from: std::path::absolute(&copy.from)?, to: copy.to.clone() })
         });
         Ok(BuildImage {
             name: self.name.clone(),
             from: self.from.clone(),
-            package_file: absolute(&self.packages)?,
+            package_file: absolute(self.packages.as_ref())?,
             packages: self.package.clone(),
             size: self.size,
-            modules: absolute(&self.modules)?,
-            kernel: absolute(&self.kernel)?,
-            initrd: absolute(&self.initrd)?,
+            modules: absolute(self.modules.as_ref())?,
+            kernel: absolute(self.kernel.as_ref())?,
+            initrd: absolute(self.initrd.as_ref())?,
             scripts: self.scripts.iter().map(std::path::absolute).collect::<io::Result<_>>()?,
             copies: copies.collect::<io::Result<_>>()?,
             vcpu: self.vcpu,

@@ -1,5 +1,6 @@
 //! `banger image import`.
 
+use super::value::absolute;
 use banger_api::ImportImage;
 use banger_core::unit::MiB;
 use banger_core::vm_name::ImageName;
@@ -41,12 +42,11 @@ pub(crate) struct ImportArgs {
 impl ImportArgs {
     /// The request. The daemon may be in another directory, so paths are made absolute.
     pub(crate) fn request(&self) -> io::Result<ImportImage> {
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         Ok(ImportImage {
             name: self.name.clone(),
             source: std::path::absolute(&self.source)?,
-            kernel: absolute(&self.kernel)?,
-            modules: absolute(&self.modules)?,
+            kernel: absolute(self.kernel.as_ref())?,
+            modules: absolute(self.modules.as_ref())?,
             size: self.size,
             max_size: self.max_size,
         })

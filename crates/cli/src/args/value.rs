@@ -5,23 +5,29 @@
 
 use banger_core::spec::{SpecChange, VmSpec};
 use banger_core::unit::{MiB, VcpuCount};
+use std::io;
+use std::path::PathBuf;
 
 /// A reference to a VM. The daemon knows which ones mean something; an empty one never does.
 pub(crate) fn reference(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("a reference is a VM's name, its id, or a unique beginning of one".to_owned());
-    }
-    Ok(text.to_owned())
+    given(text, "a VM's")
 }
 
 /// A reference to an image.
 pub(crate) fn image_reference(text: &str) -> Result<String, String> {
+    given(text, "an image's")
+}
+
+fn given(text: &str, whose: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err(
-            "a reference is an image's name, its id, or a unique beginning of one".to_owned()
-        );
+        return Err(format!("a reference is {whose} name, its id, or a unique beginning of one"));
     }
     Ok(text.to_owned())
+}
+
+/// A path for the daemon, which may be in another directory.
+pub(crate) fn absolute(path: Option<&PathBuf>) -> io::Result<Option<PathBuf>> {
+    path.map(std::path::absolute).transpose()
 }
 
 pub(crate) fn vcpu(text: &str) -> Result<VcpuCount, String> {

@@ -53,7 +53,8 @@ pub(super) async fn import(session: &Session<'_>, args: &ImportArgs) -> Result<(
     session.output.answer(&image, |image| format!("{}: imported\n", image.name))
 }
 
-fn not_absolute(error: &std::io::Error) -> Failure {
+/// A relative path, where no directory is the present one.
+pub(super) fn not_absolute(error: &std::io::Error) -> Failure {
     let message = "a path cannot be made absolute";
     let mut body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
     body.causes.push(error.to_string());

@@ -4,23 +4,18 @@
 //! one leaves it to the daemon, which is said.
 
 use super::Session;
+use super::image::not_absolute;
 use super::signals::{Signal, Signals};
 use crate::args::{BuildArgs, Timings};
 use crate::failure::Failure;
 use crate::progress::{Progress, Tracker};
 use crate::render;
 use banger_api::client::{Client, ClientError, EventStream};
-use banger_api::{ErrorBody, Event, Outcome};
-use banger_core::error::ErrorCode;
+use banger_api::{Event, Outcome};
 use std::time::Instant;
 
 pub(super) async fn run(session: &Session<'_>, args: &BuildArgs) -> Result<(), Failure> {
-    let request = args.request().map_err(|error| {
-        let message = "a path cannot be made absolute";
-        let mut body = ErrorBody::plain(ErrorCode::InvalidRequest, message);
-        body.causes.push(error.to_string());
-        Failure::Error(Box::new(body))
-    })?;
+    let request = args.request().map_err(|error| not_absolute(&error))?;
     let client = session.client().await?;
     let mut signals = Signals::listen()?;
     let since = Instant::now();

@@ -57,14 +57,8 @@ pub(super) async fn unless_broken_off<T>(
     session: &Session<'_>,
     operation: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let mut signals = Signals::listen()?;
-    tokio::select! {
-        result = operation => result,
-        signal = signals.next() => {
-            session.output.note("the daemon breaks it off, unless it is whole already");
-            Err(Failure::Exit(signal.exit_code()))
-        }
-    }
+    let then = "the daemon breaks it off, unless it is whole already";
+    unless_told_to_end(session, then, operation).await
 }
 
 /// Awaits an operation unless this process is told to end. Then the operation goes on in the
@@ -73,11 +67,21 @@ pub(super) async fn unless_left<T>(
     session: &Session<'_>,
     operation: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    let then = "the daemon goes on with it; `banger vm list` shows how far it is";
+    unless_told_to_end(session, then, operation).await
+}
+
+/// Awaits an operation unless this process is told to end. `then` says what becomes of it.
+async fn unless_told_to_end<T>(
+    session: &Session<'_>,
+    then: &str,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let mut signals = Signals::listen()?;
     tokio::select! {
         result = operation => result,
         signal = signals.next() => {
-            session.output.note("the daemon goes on with it; `banger vm list` shows how far it is");
+            session.output.note(then);
             Err(Failure::Exit(signal.exit_code()))
         }
     }
