@@ -12,6 +12,7 @@
 //! | API socket | `<runtime>/<instance>/<vm>/api.sock` | 107 (sun_path less the NUL) |
 
 use crate::id::{ImageId, InstanceId, VmId};
+use crate::resource::Role;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,9 @@ made_name! {
     /// An nft table's name; made by [`Layout`] only.
     TableName
 }
+
+/// The extension of the directory in which an image is made.
+const DRAFT: &str = "part";
 
 /// Where an instance keeps its things, and what it calls them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +213,15 @@ impl Layout {
     /// The paths of one managed image.
     pub fn image(&self, image: &ImageId) -> ImagePaths {
         let dir = self.images_dir().join(image.as_str());
-        ImagePaths { draft: dir.with_extension("part"), dir }
+        ImagePaths { draft: dir.with_extension(DRAFT), dir }
+    }
+
+    /// The image of a directory among those of managed images, and what it is of it; `None` for
+    /// anybody else's.
+    pub fn parse_image_dir(name: &str) -> Option<(ImageId, Role)> {
+        let draft = name.strip_suffix(DRAFT).and_then(|name| name.strip_suffix('.'));
+        let role = if draft.is_some() { Role::ImageDraft } else { Role::ImageDir };
+        Some((draft.unwrap_or(name).parse().ok()?, role))
     }
 
     /// The VM's TAP.
@@ -346,6 +358,12 @@ mod tests {
             let dm = layout.root_snapshot(&vm);
             prop_assert!(dm.as_str().len() <= 127);
             prop_assert_eq!(layout.parse_root_snapshot(dm.as_str()), Some(vm));
+            let image = ImageId::from_entropy(entropy);
+            let paths = layout.image(&image);
+            for (path, role) in [(paths.dir, Role::ImageDir), (paths.draft, Role::ImageDraft)] {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                prop_assert_eq!(Layout::parse_image_dir(name), Some((image.clone(), role)));
+            }
         }
 
         #[test]

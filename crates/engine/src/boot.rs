@@ -3,7 +3,7 @@
 use crate::console::{Console, last_lines};
 use crate::error::{EngineError, LeftBehind};
 use crate::executor::{SetupError, blocking};
-use crate::images::{image_of, inventory, rootfs_size};
+use crate::images::{image_of, rootfs_size};
 use crate::monitor::{Monitor, Subject};
 use crate::operation::{Phase, Reporter};
 use crate::postmortem;
@@ -16,6 +16,7 @@ use banger_core::plan::{StartFacts, member, plan_start, plan_stop, root_disk};
 use banger_core::resource::{Payload, Resource, ResourceKey, Role, VmmProcess};
 use banger_core::state::{Request, VmState};
 use banger_core::unit::Bytes;
+use banger_host::HostError;
 use banger_image::initrd::render_config_archive;
 use banger_vmm::{Disk, Driver, Machine, Nic};
 use std::path::PathBuf;
@@ -64,9 +65,16 @@ impl VmTask {
         if disks.is_empty() {
             return Ok(());
         }
-        let inventory = inventory(&self.shared).await?;
-        let is_there = |disk: &&Resource| inventory.iter().any(|seen| seen.key == disk.key());
-        match disks.iter().find(|disk| !is_there(disk)) {
+        let host = Arc::clone(&self.shared.ports.host);
+        let lost = blocking(move || {
+            for disk in disks {
+                if !host.has(&disk)? {
+                    return Ok(Some(disk));
+                }
+            }
+            Ok::<_, HostError>(None)
+        });
+        match lost.await? {
             Some(disk) => Err(EngineError::DiskLost {
                 name: self.vm.name.clone(),
                 path: PathBuf::from(disk.object()),

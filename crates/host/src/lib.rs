@@ -56,6 +56,10 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// Only the fields that name the object are read, so that a leftover can be removed.
     fn remove(&self, resource: &Resource) -> Result<Change, HostError>;
 
+    /// Whether the inventory would have the object. For files and directories nothing else is looked
+    /// at, so that this is quick.
+    fn has(&self, resource: &Resource) -> Result<bool, HostError>;
+
     /// Every object on the host that bears this instance's mark, sorted by key.
     fn inventory(&self) -> Result<Vec<Observed>, HostError>;
 }

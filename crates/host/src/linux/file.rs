@@ -21,6 +21,11 @@ pub(super) fn part(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Whether the file is there, or a part of it.
+pub(super) fn is_begun(path: &Path) -> bool {
+    [path, &part(path)].into_iter().any(|path| fs::symlink_metadata(path).is_ok())
+}
+
 /// Makes the file by `fill`, mode 0600. If that fails, nothing is left.
 pub(super) fn write_whole(
     path: &Path,

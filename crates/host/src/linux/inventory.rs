@@ -53,7 +53,7 @@ impl Inventory<'_> {
                 (Role::Initrd, &paths.initrd),
             ];
             for (role, path) in files {
-                if exists(path) || exists(&file::part(path)) {
+                if file::is_begun(path) {
                     self.add(&vm, role, text(path));
                 }
             }
@@ -63,16 +63,11 @@ impl Inventory<'_> {
             let path = self.layout.vm(&vm).runtime;
             self.add(&vm, Role::RuntimeDir, text(&path));
         }
-        for name in names(&self.layout.images_dir())? {
-            let (stem, role) = match name.strip_suffix(".part") {
-                Some(stem) => (stem, Role::ImageDraft),
-                None => (name.as_str(), Role::ImageDir),
-            };
-            let Ok(image) = stem.parse() else { continue };
-            let paths = self.layout.image(&image);
-            let path = if role == Role::ImageDir { paths.dir } else { paths.draft };
+        let images = self.layout.images_dir();
+        for name in names(&images)? {
+            let Some((image, role)) = Layout::parse_image_dir(&name) else { continue };
             let key = ResourceKey::of_image(&image, role);
-            self.found.insert(Observed { key, object: text(&path) });
+            self.found.insert(Observed { key, object: text(&images.join(name)) });
         }
         Ok(())
     }
@@ -169,10 +164,6 @@ fn names(dir: &Path) -> Result<Vec<String>, HostError> {
         Err(error) => return Err(HostError::io("list", dir.display())(error)),
     };
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-}
-
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
 }
 
 fn text(path: &Path) -> String {

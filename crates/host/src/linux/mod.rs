@@ -178,6 +178,21 @@ impl Host for LinuxHost {
         }
     }
 
+    fn has(&self, resource: &Resource) -> Result<bool, HostError> {
+        self.check(resource)?;
+        Ok(match resource {
+            Resource::VmDir { path, .. }
+            | Resource::RuntimeDir { path, .. }
+            | Resource::ImageDraft { path, .. }
+            | Resource::ImageDir { path, .. } => path.symlink_metadata().is_ok(),
+            Resource::ClonedFile { path, .. }
+            | Resource::SparseFile { path, .. }
+            | Resource::Ext4 { path, .. }
+            | Resource::BootInitrd { path, .. } => file::is_begun(path),
+            other => self.inventory()?.iter().any(|seen| seen.key == other.key()),
+        })
+    }
+
     fn inventory(&self) -> Result<Vec<Observed>, HostError> {
         inventory::take(&self.layout)
     }

@@ -284,6 +284,11 @@ impl Host for SimHost {
             .call(Verb::Remove, Some(resource.role()), object, |state| state.remove(resource))
     }
 
+    fn has(&self, resource: &Resource) -> Result<bool, HostError> {
+        let key = resource.key();
+        Ok(self.inventory()?.iter().any(|seen| seen.key == key))
+    }
+
     fn inventory(&self) -> Result<Vec<Observed>, HostError> {
         let object = || "the host".to_owned();
         self.shared.call(Verb::Inventory, None, object, |state| Ok(state.world.inventory()))

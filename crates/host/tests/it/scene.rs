@@ -53,12 +53,14 @@ impl Scene {
     pub(crate) fn ensure(&self, resource: &Resource) {
         assert_eq!(self.host.ensure(resource).unwrap(), Change::Changed, "{resource:?}");
         assert_eq!(self.host.ensure(resource).unwrap(), Change::Unchanged, "{resource:?}");
+        assert!(self.host.has(resource).unwrap(), "{resource:?}");
     }
 
     /// Removes twice: the second time must find it gone.
     pub(crate) fn remove(&self, resource: &Resource) {
         assert_eq!(self.host.remove(resource).unwrap(), Change::Changed, "{resource:?}");
         assert_eq!(self.host.remove(resource).unwrap(), Change::Unchanged, "{resource:?}");
+        assert!(!self.host.has(resource).unwrap(), "{resource:?}");
     }
 
     /// The keys of what is on the host, as text.
