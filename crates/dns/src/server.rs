@@ -14,14 +14,18 @@ use futures_util::stream::FuturesUnordered;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+/// The name of the thread that answers datagrams, as `top -H` shows it.
+const DATAGRAMS: &str = "dns-datagrams";
 /// How long a connection may be idle, or take to read its answer (RFC 7766, section 6.2.3: a few
 /// seconds).
 const IDLE: Duration = Duration::from_secs(10);
@@ -78,7 +82,7 @@ impl Server {
             audience: audience.clone(),
             ending: ending.clone(),
         };
-        let mut datagrams = spawn_blocking(|| datagrams.serve_in_this_thread());
+        let mut datagrams = datagrams.serve_in_a_thread()?;
         let served = tokio::select! {
             served = &mut datagrams => return served.map_err(io::Error::other)?,
             served = serve_tcp(&tcp, &authority, &audience) => served,
@@ -98,6 +102,17 @@ struct Datagrams {
 }
 
 impl Datagrams {
+    /// What comes of it is told once the socket is closed.
+    fn serve_in_a_thread(self) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+        let (end, ended) = oneshot::channel();
+        let serve = || {
+            // It may concern nobody any longer.
+            drop(end.send(self.serve_in_this_thread()));
+        };
+        thread::Builder::new().name(DATAGRAMS.to_owned()).spawn(serve)?;
+        Ok(ended)
+    }
+
     fn serve_in_this_thread(self) -> io::Result<()> {
         let Self { socket, authority, audience, ending } = self;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,9 +6,9 @@
 //!       └──────────► dnsmasq, the same names           bangerd --sim, 1 VM  ◄── appearance
 //! ```
 //!
-//! All is asked by UDP on loopback. Each round asks both servers, the other one first in every second
-//! round: with one query outstanding, by a client of our own on the server's processor, and with 100,
-//! by `dnsperf`.
+//! All is asked by UDP on loopback. Each round asks both servers: with one query outstanding, by a client
+//! of our own on their processor, in alternation after every few names; and with 100, by `dnsperf`, the other
+//! one first in every second round.
 
 mod appearance;
 mod asker;
@@ -45,6 +45,11 @@ pub(super) const PACKAGES: [Package; 2] = [
 
 const ROUNDS: usize = 10;
 const WARM_UP: usize = 1;
+/// How often a lone query asks for each name in a round.
+const TIMES: usize = 10;
+/// How many names one server is asked for before it is the other one's turn: a disturbance lasts longer, and
+/// so meets both.
+const TURN: usize = 100;
 /// The VMs that run beside the one that starts, in each daemon.
 const HOSTS: [(&str, usize, u16); 2] = [("bench-dns-1", 1, 5301), ("bench-dns-1000", 1000, 5302)];
 const RIVAL_PORT: u16 = 5303;
@@ -82,6 +87,8 @@ struct Known {
 struct Server {
     address: SocketAddr,
     pid: Pid,
+    /// The name of its thread that answers datagrams.
+    thread: &'static str,
 }
 
 /// Measures, in a network of its own.
@@ -122,7 +129,7 @@ fn with_daemons(
     }
     let Some(daemon) = daemons.last() else { bail!("there is no daemon") };
     let (_, _, port) = HOSTS[HOSTS.len() - 1];
-    let ours = Server { address: loopback(port), pid: daemon.pid() };
+    let ours = Server { address: loopback(port), pid: daemon.pid(), thread: "dns-datagrams" };
     dns.compare(ours, &known(daemon)?, scratch)?;
     Ok(dns)
 }
@@ -132,18 +139,24 @@ impl Dns {
         let queries = load::write_queries(names, scratch.dir())?;
         let rival = Rival::start(loopback(RIVAL_PORT), names, scratch.dir())?;
         self.rival = rival::version()?;
-        let theirs = Server { address: loopback(RIVAL_PORT), pid: rival.pid() };
+        let theirs =
+            Server { address: loopback(RIVAL_PORT), pid: rival.pid(), thread: rival::PROGRAM };
         let compared = (0..WARM_UP + ROUNDS).try_for_each(|round| {
             if round == WARM_UP {
                 (self.ours, self.theirs) = <_>::default();
             }
+            interrupt::check()?;
+            let lone = ask_in_turns([ours, theirs], names)?;
             let mut order = [(&mut self.ours, ours), (&mut self.theirs, theirs)];
+            for ((side, _), times) in order.iter_mut().zip(lone) {
+                side.p50.add(times.quantile(0.5));
+                side.p99.add(times.quantile(0.99));
+            }
             if round % 2 == 1 {
                 order.reverse();
             }
             for (side, server) in order {
                 interrupt::check()?;
-                side.ask_all(server, names)?;
                 side.loads.push(load::run(server, &queries)?);
             }
             eprintln!("round {} of {}", round + 1, WARM_UP + ROUNDS);
@@ -154,21 +167,41 @@ impl Dns {
     }
 }
 
-impl Side {
-    /// Asks for every name twice, one after the other.
-    fn ask_all(&mut self, server: Server, names: &[Known]) -> Result<()> {
-        let mut asker = Asker::of(server.address)?;
-        let _until_the_end = OneProcessor::with(server.pid)?;
-        let mut round = Samples::default();
-        for Known { name, ip } in names.iter().chain(names) {
-            let (answered, took) = asker.ask(&format!("{name}.vm"))?;
+/// Asks each server for every name [`TIMES`] times, with one query outstanding; how long each took.
+fn ask_in_turns(servers: [Server; 2], names: &[Known]) -> Result<[Samples; 2]> {
+    let [ours, theirs] = servers;
+    let mut sides = [Lone::of(ours)?, Lone::of(theirs)?];
+    let _until_the_end = OneProcessor::with(&servers.map(|server| (server.pid, server.thread)))?;
+    let turns = (0..TIMES).flat_map(|_| names.chunks(TURN));
+    for (number, turn) in turns.enumerate() {
+        let first = number % 2;
+        sides[first].ask(turn)?;
+        sides[1 - first].ask(turn)?;
+    }
+    Ok(sides.map(|side| side.times))
+}
+
+/// A client with one query outstanding, and how long the answers took.
+struct Lone {
+    asker: Asker,
+    server: SocketAddr,
+    times: Samples,
+}
+
+impl Lone {
+    fn of(server: Server) -> Result<Self> {
+        let asker = Asker::of(server.address)?;
+        Ok(Self { asker, server: server.address, times: Samples::default() })
+    }
+
+    fn ask(&mut self, names: &[Known]) -> Result<()> {
+        for Known { name, ip } in names {
+            let (answered, took) = self.asker.ask(&format!("{name}.vm"))?;
             if answered != Some(*ip) {
-                bail!("{} answers {answered:?} for {name}, not {ip}", server.address);
+                bail!("{} answers {answered:?} for {name}, not {ip}", self.server);
             }
-            round.add(took);
+            self.times.add(took);
         }
-        self.p50.add(round.quantile(0.5));
-        self.p99.add(round.quantile(0.99));
         Ok(())
     }
 }

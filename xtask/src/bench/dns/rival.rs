@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Its name, and so that of its only thread.
+pub(super) const PROGRAM: &str = "dnsmasq";
 /// How long it may take until it answers, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,7 +29,7 @@ impl Rival {
             writeln!(text, "{ip} {name}.vm")?;
         }
         fs::write(&hosts, text).with_context(|| format!("cannot write {}", hosts.display()))?;
-        let running = Cmd::new("dnsmasq")
+        let running = Cmd::new(PROGRAM)
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root"])
             .args([
                 "--no-resolv",
@@ -67,7 +69,7 @@ impl Rival {
 
 /// What it calls itself, as `dnsmasq 2.90`.
 pub(super) fn version() -> Result<String> {
-    let said = Cmd::new("dnsmasq").arg("--version").silent().read()?;
+    let said = Cmd::new(PROGRAM).arg("--version").silent().read()?;
     let version = said.split_ascii_whitespace().nth(2).context("dnsmasq tells no version")?;
     Ok(format!("dnsmasq {version}"))
 }
