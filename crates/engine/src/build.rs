@@ -18,7 +18,7 @@ mod running;
 mod stale;
 
 pub use bench::{RealWorkbench, Workbench};
-pub(crate) use own_kernel::sweep_archives;
+pub(crate) use own_kernel::sweep_kernels;
 pub use plan::{BuildCopy, BuildImage};
 pub(crate) use running::Builds;
 pub(crate) use stale::staleness;
@@ -47,7 +47,7 @@ use banger_provision::{
 };
 use finish::finish;
 use log::{BuildLog, Lines};
-use own_kernel::Placed;
+use own_kernel::{OwnKernel, Placed};
 use plan::{Plan, prepare};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,8 +84,10 @@ async fn try_build(
     let mut plan = blocking(move || prepare(request)).await?;
     let (base, image) = base(shared, &plan).await?;
     let log = BuildLog::create(shared.settings.layout.state_dir(), &report.id)?;
-    let kernel = plan.kernel.take();
-    let kernel = kernel.map(|own| own.place(&shared.settings.layout, &report.id)).transpose()?;
+    let kernel = match plan.kernel.take() {
+        Some(own) => Some(place(shared, &report.id, own).await?),
+        None => None,
+    };
     let own = kernel.as_ref().map(|placed| placed.boot.clone());
     let handle = temporary_vm(shared, &report.id, &plan, &base, own)?;
     report.note(format!("what the guest says goes to `{}`", log.path().display()));
@@ -136,6 +138,11 @@ async fn base(shared: &Arc<Shared>, plan: &Plan) -> Result<(ImageRecord, Image),
         return Err(ImageBuildError::TooSmall { given, least, base: base.name }.into());
     }
     Ok((base, image))
+}
+
+async fn place(shared: &Arc<Shared>, op: &OpId, own: OwnKernel) -> Result<Placed, EngineError> {
+    let (layout, op) = (shared.settings.layout.clone(), op.clone());
+    blocking(move || own.place(&layout, &op)).await
 }
 
 /// A VM whose root disk is as large as the image is to be.
@@ -374,8 +381,8 @@ impl Steps<'_, '_> {
             self.workshop.modules(modules).await?;
             self.report.end(phase);
         }
-        for (index, script) in plan.request.scripts.iter().enumerate() {
-            let phase = self.begin(&format!("run `{}`", script.display()));
+        for (index, script) in plan.scripts.iter().enumerate() {
+            let phase = self.begin(&format!("run `{}`", script.path.display()));
             self.workshop.script(script, index + 1).await?;
             self.report.end(phase);
         }

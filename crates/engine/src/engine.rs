@@ -85,7 +85,7 @@ impl Engine {
             tracing::warn!(error = fault(&error), "the default image cannot be used");
         }
         reconcile(&shared).await?;
-        build::sweep_archives(&shared);
+        build::sweep_kernels(&shared);
         Ok(Self { shared })
     }
 

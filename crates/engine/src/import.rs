@@ -18,12 +18,13 @@ use banger_core::image::{BootFiles, ImageKind, ImageOrigin, ImageRecord};
 use banger_core::names::ImagePaths;
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm_name::ImageName;
-use banger_image::artifact::ArtifactError;
+use banger_image::artifact::{ArtifactError, MAX_KERNEL};
 use banger_image::import::{
     ImportError, ImportRecord, ImportRequest, ImportStep, Imported, Limits, RECORD_FILE,
     import as real,
 };
 use banger_image::kernel::extract_vmlinux;
+use banger_image::regular;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -178,7 +179,7 @@ impl Job<'_> {
     fn boot_files(&self) -> Result<Option<BootFiles>, EngineError> {
         let Some(kernel) = &self.request.kernel else { return Ok(None) };
         (self.step)("copying the kernel".to_owned());
-        let bytes = fs::read(kernel).map_err(EngineError::file("read", kernel))?;
+        let bytes = regular::read(kernel, MAX_KERNEL).map_err(EngineError::file("read", kernel))?;
         let vmlinux = extract_vmlinux(&bytes).map_err(|source| ImageError::Artifact {
             name: self.request.name.clone(),
             source: ArtifactError::Kernel { path: kernel.clone(), source },

@@ -3,10 +3,10 @@
 use crate::compression::{self, Format};
 use crate::kernel::{self, KernelError};
 use crate::newc;
+use crate::regular;
 use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::guest::{MODULES_DIR, MODULES_LIST};
 use banger_core::image::Image;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,12 @@ const PARTITIONED: &str = "a disk with a partition table";
 /// How much of a file the checks look at: the magic of btrfs lies furthest behind.
 const HEAD: usize = 0x1_0048;
 
+/// The largest kernel that is read whole, in bytes. With all of its debug information one has some
+/// hundreds of MB.
+pub const MAX_KERNEL: usize = 1 << 30;
+/// The largest initrd that is looked into, packed or not. Debian's modules for a guest are a few MB.
+const MAX_INITRD: usize = 512 << 20;
+
 /// What other images begin with: offset, bytes, name. The partition tables come last, since a file
 /// system may have a boot sector before it.
 const OTHERS: [(usize, &[u8], &str); 11] = [
@@ -163,6 +169,27 @@ pub fn check_kernel(path: &Path) -> Result<(), ArtifactError> {
     let head = read_head("kernel", path)?;
     kernel::check_vmlinux(&head)
         .map_err(|source| ArtifactError::Kernel { path: path.to_owned(), source })
+}
+
+/// Reads a kernel, and checks that it is an uncompressed one.
+///
+/// # Errors
+///
+/// When it is missing, unreadable, too large or something else.
+pub fn read_kernel(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    let bytes = regular::read(path, MAX_KERNEL).map_err(|source| of_io("kernel", path, source))?;
+    kernel::check_vmlinux(&bytes)
+        .map_err(|source| ArtifactError::Kernel { path: path.to_owned(), source })?;
+    Ok(bytes)
+}
+
+/// Reads an initrd.
+///
+/// # Errors
+///
+/// When it is missing, unreadable or too large.
+pub fn read_initrd(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    regular::read(path, MAX_INITRD).map_err(|source| of_io("initrd", path, source))
 }
 
 /// Checks that the file holds an ext4 file system from its first byte.
@@ -218,9 +245,6 @@ pub fn check_rootfs_whole(path: &Path) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// The largest initrd that is looked into. Debian's modules for a guest are a few MB.
-const MAX_INITRD: usize = 512 << 20;
-
 /// Checks that the file is an archive as the kernel unpacks it, with every module that it lists. One
 /// without a list is for a kernel that has everything built in.
 ///
@@ -228,7 +252,7 @@ const MAX_INITRD: usize = 512 << 20;
 ///
 /// When it is missing, unreadable, something else or incomplete.
 pub fn check_modules(path: &Path) -> Result<(), ArtifactError> {
-    let bytes = std::fs::read(path).map_err(|source| of_io("initrd", path, source))?;
+    let bytes = read_initrd(path)?;
     let unfit = |reason: String| ArtifactError::Initrd { path: path.to_owned(), reason };
     let archive = match Format::of(&bytes) {
         Some(format) => {
@@ -261,7 +285,7 @@ fn read_head(role: &'static str, path: &Path) -> Result<Vec<u8>, ArtifactError> 
     let read = || {
         let mut head = Vec::with_capacity(HEAD);
         let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
-        File::open(path)?.take(limit).read_to_end(&mut head)?;
+        regular::open(path)?.take(limit).read_to_end(&mut head)?;
         Ok(head)
     };
     read().map_err(|source: io::Error| of_io(role, path, source))

@@ -19,3 +19,4 @@ pub mod kernel;
 pub mod modules;
 pub mod newc;
 pub mod program;
+pub mod regular;

@@ -35,4 +35,4 @@ pub use modules::ModulesTree;
 pub use sbom::render_spdx;
 pub use session::{Login, SshGuest};
 pub use upload::{Source, digest};
-pub use workshop::{Distribution, Workshop};
+pub use workshop::{Distribution, Script, Workshop, is_place};

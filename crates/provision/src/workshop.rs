@@ -6,9 +6,10 @@ use crate::guest::{Ended, Guest, LineSink};
 use crate::list::PackageList;
 use crate::manager::{Installed, PackageManager};
 use crate::modules::ModulesTree;
-use crate::upload::Source;
+use crate::upload::{Source, hexadecimal};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where scripts are put while they run.
@@ -38,6 +39,22 @@ pub struct Distribution {
     pub id: String,
     /// `12`; empty if the guest does not say.
     pub version: String,
+}
+
+/// A script of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+impl Script {
+    /// Its SHA-256, in lower-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        hexadecimal(&Sha256::digest(&self.bytes))
+    }
 }
 
 impl Distribution {
@@ -143,17 +160,14 @@ impl<'a> Workshop<'a> {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or ends with anything but exit code 0.
-    pub async fn script(&mut self, path: &Path, number: usize) -> Result<(), ProvisionError> {
-        let action = format!("run the script `{}`", path.display());
-        let source = |source| UploadError { path: path.to_owned(), source };
-        let read = path.to_owned();
-        let bytes = tokio::task::spawn_blocking(move || std::fs::read(read)).await;
-        let bytes = bytes.map_err(std::io::Error::other).and_then(|read| read).map_err(source)?;
+    /// When it ends with anything but exit code 0.
+    pub async fn script(&mut self, script: &Script, number: usize) -> Result<(), ProvisionError> {
+        let action = format!("run the script `{}`", script.path.display());
+        let bytes = script.bytes.clone();
         let name = format!("script-{number}");
-        let script = format!("{SCRIPTS}/{name}");
+        let program = format!("{SCRIPTS}/{name}");
         self.put(&action, Source::Bytes { name, bytes, mode: 0o700 }, SCRIPTS).await?;
-        self.must(&action, Call::new([script]).limit(LONG)).await
+        self.must(&action, Call::new([program]).limit(LONG)).await
     }
 
     /// What is installed now.
@@ -228,8 +242,8 @@ impl<'a> Workshop<'a> {
     }
 }
 
-/// Whether a path can be a place in a guest.
-fn is_place(path: &str) -> bool {
+/// Whether a path can be a place in a guest: absolute, with no step up.
+pub fn is_place(path: &str) -> bool {
     path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| part == "..")
 }
 

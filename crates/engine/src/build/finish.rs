@@ -125,6 +125,9 @@ fn record(job: &Job, draft: &Draft) -> ImageRecord {
 fn manifest(job: &Job, content: Content) -> Manifest {
     let (request, list) = (&job.plan.request, &job.plan.list);
     let copies = request.copies.iter();
+    let scripts = job.plan.scripts.iter();
+    let scripts =
+        scripts.map(|script| FileRecord { path: script.path.clone(), sha256: script.sha256() });
     Manifest {
         version: Manifest::VERSION,
         image: request.name.to_string(),
@@ -148,7 +151,7 @@ fn manifest(job: &Job, content: Content) -> Manifest {
         },
         package_manager: content.manager,
         packages: content.packages,
-        scripts: job.plan.scripts.clone(),
+        scripts: scripts.collect(),
         copies: copies
             .map(|copy| CopyRecord { from: copy.from.clone(), to: copy.to.clone() })
             .collect(),

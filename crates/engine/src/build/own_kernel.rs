@@ -1,8 +1,8 @@
 //! A kernel that an image is given in place of that of the image that it begins with. Its build boots
 //! it too, so that what the guest does is done under the kernel that the image has.
 //!
-//! It stays where its owner has it until the image takes a copy. Where the archive of its modules is
-//! made of a tree, that is a file beside the build's log, for as long as a VM may boot with it.
+//! It is read once, so that what is looked at, what is booted and what the image has are the same. For as
+//! long as a VM may boot with it, it is a file beside the build's log, as is the archive of its modules.
 
 use super::BuildImage;
 use super::log::builds_dir;
@@ -12,31 +12,22 @@ use crate::shared::Shared;
 use banger_core::id::OpId;
 use banger_core::image::BootFiles;
 use banger_core::names::Layout;
-use banger_image::artifact::{check_initrd, check_kernel};
+use banger_image::artifact::{read_initrd, read_kernel};
 use banger_image::kernel::release;
 use banger_provision::ModulesTree;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What such an archive is called after the operation.
+/// What such files are called after the operation.
+const KERNEL: &str = "vmlinux";
 const ARCHIVE: &str = "initrd";
 
-/// The kernel, looked at before anything is made.
+/// The kernel and the archive of the modules that it needs to boot, looked at before anything is made.
 #[derive(Debug)]
 pub(super) struct OwnKernel {
-    kernel: PathBuf,
-    modules: BootModules,
-}
-
-/// The modules that it needs to boot.
-#[derive(Debug)]
-enum BootModules {
-    None,
-    /// In a file that there is.
-    File(PathBuf),
-    /// The archive, made of a tree.
-    Rendered(Vec<u8>),
+    kernel: Vec<u8>,
+    archive: Option<Vec<u8>>,
 }
 
 impl OwnKernel {
@@ -46,45 +37,40 @@ impl OwnKernel {
         tree: Option<&ModulesTree>,
     ) -> Result<Option<Self>, EngineError> {
         let unusable = |source| ImageError::Artifact { name: request.name.clone(), source };
-        let Some(kernel) = request.kernel.clone() else {
+        let Some(path) = &request.kernel else {
             return match request.initrd {
                 Some(_) => Err(ImageError::InitrdAlone.into()),
                 None => Ok(None),
             };
         };
-        check_kernel(&kernel).map_err(unusable)?;
-        let modules = match (&request.initrd, tree) {
-            (Some(archive), _) => {
-                check_initrd(archive).map_err(unusable)?;
-                BootModules::File(archive.clone())
-            }
-            (None, Some(tree)) => {
-                BootModules::Rendered(render_boot_modules(release_of(&kernel, tree)?)?)
-            }
-            (None, None) => BootModules::None,
+        let kernel = read_kernel(path).map_err(unusable)?;
+        let archive = match (&request.initrd, tree) {
+            (Some(archive), _) => Some(read_initrd(archive).map_err(unusable)?),
+            (None, Some(tree)) => Some(render_boot_modules(release_of(&kernel, tree)?)?),
+            (None, None) => None,
         };
-        Ok(Some(Self { kernel, modules }))
+        Ok(Some(Self { kernel, archive }))
     }
 
-    /// What a VM boots with. An archive that was made is written for that.
+    /// Writes what a VM boots with. What cannot be written leaves nothing. Blocks.
     pub(super) fn place(self, layout: &Layout, op: &OpId) -> Result<Placed, EngineError> {
-        let (initrd, archive) = match self.modules {
-            BootModules::None => (None, None),
-            BootModules::File(path) => (Some(path), None),
-            BootModules::Rendered(bytes) => {
-                let path = builds_dir(layout.state_dir()).join(format!("{op}.{ARCHIVE}"));
-                fs::write(&path, bytes).map_err(EngineError::file("write", &path))?;
-                (Some(path.clone()), Some(path))
-            }
-        };
-        Ok(Placed { boot: BootFiles { kernel: self.kernel, initrd }, archive })
+        let dir = builds_dir(layout.state_dir());
+        let (kernel, initrd) =
+            (dir.join(format!("{op}.{KERNEL}")), dir.join(format!("{op}.{ARCHIVE}")));
+        let initrd = self.archive.is_some().then_some(initrd);
+        let placed = Placed { boot: BootFiles { kernel, initrd }, kept: false };
+        let BootFiles { kernel, initrd } = &placed.boot;
+        let files = [(Some(kernel), Some(self.kernel)), (initrd.as_ref(), self.archive)];
+        for (path, bytes) in files.into_iter().filter_map(|(path, bytes)| path.zip(bytes)) {
+            fs::write(path, bytes).map_err(EngineError::file("write", path))?;
+        }
+        Ok(placed)
     }
 }
 
 /// The release in the tree that is the kernel's.
-fn release_of<'a>(kernel: &Path, tree: &'a ModulesTree) -> Result<&'a Path, EngineError> {
-    let bytes = fs::read(kernel).map_err(EngineError::file("read", kernel))?;
-    let of_kernel = release(&bytes);
+fn release_of<'a>(kernel: &[u8], tree: &'a ModulesTree) -> Result<&'a Path, EngineError> {
+    let of_kernel = release(kernel);
     let mut fitting =
         tree.releases.iter().filter(|(name, _)| of_kernel.is_none_or(|it| it == name));
     match (fitting.next(), fitting.next()) {
@@ -98,36 +84,43 @@ fn release_of<'a>(kernel: &Path, tree: &'a ModulesTree) -> Result<&'a Path, Engi
     }
 }
 
-/// What a build's VM boots with. An archive that was made goes when this is dropped, unless it is kept.
+/// What a build's VM boots with. The files go when this is dropped, unless they are kept.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) boot: BootFiles,
-    archive: Option<PathBuf>,
+    kept: bool,
 }
 
 impl Placed {
-    /// Leaves the archive to a VM that stays.
+    /// Leaves the files to a VM that stays.
     pub(super) fn keep(mut self) {
-        self.archive = None;
+        self.kept = true;
     }
 }
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        self.archive.iter().for_each(|path| remove(path));
+        if !self.kept {
+            files(&self.boot).for_each(|path| remove(path));
+        }
     }
 }
 
-/// Removes the archives that no VM boots with any more.
-pub(crate) fn sweep_archives(shared: &Shared) {
+fn files(boot: &BootFiles) -> impl Iterator<Item = &PathBuf> {
+    [&boot.kernel].into_iter().chain(&boot.initrd)
+}
+
+/// Removes the files that no VM boots with any more.
+pub(crate) fn sweep_kernels(shared: &Shared) {
     let wanted: Vec<PathBuf> = {
         let vms = shared.vms();
-        let own = vms.values().filter_map(|handle| handle.view().vm.own_kernel?.initrd);
-        own.collect()
+        let own = vms.values().filter_map(|handle| handle.view().vm.own_kernel);
+        own.flat_map(|boot| files(&boot).cloned().collect::<Vec<_>>()).collect()
     };
     let entries = fs::read_dir(builds_dir(shared.settings.layout.state_dir()));
     for path in entries.into_iter().flatten().flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|it| it == ARCHIVE) && !wanted.contains(&path) {
+        let is_one = path.extension().is_some_and(|it| it == KERNEL || it == ARCHIVE);
+        if is_one && !wanted.contains(&path) {
             remove(&path);
         }
     }

@@ -5,9 +5,15 @@ use crate::error::{EngineError, ImageBuildError, ImageError};
 use banger_core::spec::SpecChange;
 use banger_core::unit::MiB;
 use banger_core::vm_name::ImageName;
-use banger_provision::{FileRecord, ModulesTree, PackageList, PackageName, digest};
+use banger_image::regular;
+use banger_provision::{ModulesTree, PackageList, PackageName, ProvisionError, Script, is_place};
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest list of packages and the largest script, in bytes.
+const LIST: usize = 1 << 20;
+const SCRIPT: usize = 16 << 20;
 
 /// An image to be built. All paths are absolute and the daemon's host's.
 #[derive(Debug, Clone)]
@@ -57,7 +63,7 @@ pub(super) struct Plan {
     pub(super) file_sha256: Option<String>,
     pub(super) modules: Option<ModulesTree>,
     pub(super) kernel: Option<OwnKernel>,
-    pub(super) scripts: Vec<FileRecord>,
+    pub(super) scripts: Vec<Script>,
 }
 
 /// Looks at everything that the request names. Blocks.
@@ -71,10 +77,13 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
         }
         fs::metadata(path).map_err(EngineError::file("read", path))?;
     }
+    if let Some(copy) = request.copies.iter().find(|copy| !is_place(&copy.to)) {
+        return Err(ProvisionError::Place { path: copy.to.clone() }.into());
+    }
     let mut list = PackageList::default();
     let mut file_sha256 = None;
     if let Some(path) = &request.package_file {
-        let text = fs::read_to_string(path).map_err(EngineError::file("read", path))?;
+        let text = read_list(path).map_err(EngineError::file("read", path))?;
         list = PackageList::parse(&text)
             .map_err(|source| ImageBuildError::List { path: path.clone(), source })?;
         file_sha256 = Some(list.sha256());
@@ -84,9 +93,15 @@ pub(super) fn prepare(request: BuildImage) -> Result<Plan, EngineError> {
     let modules = modules.map_err(|source| ImageBuildError::Provision(source.into()))?;
     let kernel = OwnKernel::prepare(&request, modules.as_ref())?;
     let scripts = request.scripts.iter().map(|path| {
-        let sha256 = digest(path).map_err(EngineError::file("read", path))?;
-        Ok(FileRecord { path: path.clone(), sha256 })
+        let bytes = regular::read(path, SCRIPT).map_err(EngineError::file("read", path))?;
+        Ok(Script { path: path.clone(), bytes })
     });
     let scripts = scripts.collect::<Result<_, EngineError>>()?;
     Ok(Plan { list, file_sha256, modules, kernel, scripts, request })
+}
+
+/// What a file says that lists packages.
+pub(super) fn read_list(path: &Path) -> io::Result<String> {
+    let bytes = regular::read(path, LIST)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -1,5 +1,6 @@
 //! Whether a built image still is what its list of packages asks for.
 
+use super::plan::read_list;
 use banger_core::image::{ImageOrigin, ImageRecord};
 use banger_provision::{Manifest, PackageList};
 use std::fs;
@@ -13,7 +14,7 @@ pub(crate) fn staleness(record: &ImageRecord) -> Option<String> {
     let request = serde_json::from_slice::<Manifest>(&text).ok()?.request;
     let (file, built_with) = (request.file?, request.file_sha256?);
     let shown = file.display();
-    let Ok(text) = fs::read_to_string(&file) else {
+    let Ok(text) = read_list(&file) else {
         return Some(format!("its list of packages, `{shown}`, cannot be read any more"));
     };
     match PackageList::parse(&text) {

@@ -7,6 +7,7 @@ use banger_core::state::VmState;
 use banger_core::vm::Purpose;
 use banger_engine::{BuildCopy, BuildImage, EngineError, ImageBuildError, Progress};
 use banger_image::initrd::GUEST_MODULES;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::PathBuf;
 
@@ -286,9 +287,9 @@ fn own_kernel(world: &World) -> (PathBuf, PathBuf) {
     (path, tree)
 }
 
-fn archives(world: &World) -> Vec<String> {
+fn boot_files(world: &World) -> Vec<String> {
     let mut files = world.files("builds");
-    files.retain(|name| name.ends_with(".initrd"));
+    files.retain(|name| name.ends_with(".initrd") || name.ends_with(".vmlinux"));
     files
 }
 
@@ -302,7 +303,7 @@ async fn an_image_has_the_kernel_that_it_was_given() {
     let boot = world.engine.image("dev").unwrap().record.boot.unwrap();
     assert_eq!(fs::read(&boot.kernel).unwrap(), fs::read(&kernel).unwrap());
     assert!(fs::read(boot.initrd.unwrap()).unwrap().starts_with(b"070701"));
-    assert_eq!(archives(&world), Vec::<String>::new());
+    assert_eq!(boot_files(&world), Vec::<String>::new());
     // It is the image's own.
     fs::remove_file(kernel).unwrap();
     let mut otter = new_vm("otter");
@@ -320,19 +321,20 @@ async fn a_build_boots_the_kernel_that_the_image_is_given() {
     error(finish(world.engine.build_image(keeping)).await);
     world.faults("");
     let own = world.engine.view("build-dev").unwrap().vm.own_kernel.unwrap();
-    assert_eq!(own.kernel, kernel);
-    // The archive of its modules outlives the daemon as the VM does, which needs both for a boot.
+    assert_eq!(fs::read(&own.kernel).unwrap(), fs::read(&kernel).unwrap());
+    // Both outlive the daemon as the VM does, which needs them for a boot, and the user's own file.
+    fs::remove_file(&kernel).unwrap();
     let world = world.restart().await;
-    assert_eq!(archives(&world).len(), 1);
+    assert_eq!(boot_files(&world).len(), 2);
     world.stop("build-dev").await.unwrap();
     world.start("build-dev").await.unwrap();
     world.stop("build-dev").await.unwrap();
-    fs::rename(&kernel, world.path("elsewhere")).unwrap();
+    fs::remove_file(&own.kernel).unwrap();
     let refused = error(world.start("build-dev").await);
-    assert!(chain(&refused).contains(kernel.to_str().unwrap()), "{}", chain(&refused));
+    assert!(chain(&refused).contains(own.kernel.to_str().unwrap()), "{}", chain(&refused));
     world.delete("build-dev").await.unwrap();
     let world = world.restart().await;
-    assert_eq!(archives(&world), Vec::<String>::new());
+    assert_eq!(boot_files(&world), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -365,4 +367,38 @@ async fn what_cannot_be_built_is_refused_before_anything_is_made() {
     let bad = world.path("bad");
     fs::write(&bad, "curl\n--yes\n").unwrap();
     refuse(&|r| r.package_file = Some(bad.clone()), ErrorCode::InvalidRequest).await;
+    let up = BuildCopy { from: bad.clone(), to: "/etc/../bad".to_owned() };
+    refuse(&|r| r.copies = vec![up.clone()], ErrorCode::InvalidRequest).await;
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let world = World::new().await;
+    let pipe = world.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    let changes: [&dyn Fn(&mut BuildImage, PathBuf); 3] = [
+        &|request, pipe| request.package_file = Some(pipe),
+        &|request, pipe| request.scripts = vec![pipe],
+        &|request, pipe| request.kernel = Some(pipe),
+    ];
+    for change in changes {
+        let mut request = request(&world, "dev");
+        change(&mut request, pipe.clone());
+        let refused = error(finish(world.engine.build_image(request)).await);
+        let told = chain(&refused);
+        assert!(told.ends_with("it is no regular file"), "{told}");
+        assert!(told.contains(pipe.to_str().unwrap()), "{told}");
+        assert_images(&world, &[], &told).await;
+    }
+}
+
+#[tokio::test]
+async fn a_script_too_large_to_be_one_is_refused() {
+    let world = World::new().await;
+    let script = world.path("large");
+    fs::write(&script, vec![b'\n'; (16 << 20) + 1]).unwrap();
+    let request = BuildImage { scripts: vec![script.clone()], ..request(&world, "dev") };
+    let refused = chain(&error(finish(world.engine.build_image(request)).await));
+    assert!(refused.ends_with("it has more than 16777216 bytes"), "{refused}");
+    assert_images(&world, &[], &refused).await;
 }

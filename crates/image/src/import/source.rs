@@ -13,6 +13,7 @@ use super::parts::Parts;
 use super::record::SourceKind;
 use crate::artifact;
 use crate::compression::{Format, stream};
+use crate::regular;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Component, Path};
@@ -49,7 +50,7 @@ impl Source {
         if !metadata.is_file() {
             return Err(ImportError::UnknownSource { path: path.to_owned(), found: None });
         }
-        let file = File::open(path).map_err(ImportError::io("open", path))?;
+        let file = regular::open(path).map_err(ImportError::io("open", path))?;
         if !looks_like_an_image(path, &file, budget)? {
             return Ok(Self::Tar(file));
         }

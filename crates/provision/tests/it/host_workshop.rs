@@ -3,10 +3,11 @@
 
 use crate::scene::{LONG, Scene};
 use banger_provision::{
-    ModulesTree, PackageList, PackageManager, ProvisionError, SshGuest, Workshop,
+    ModulesTree, PackageList, PackageManager, ProvisionError, Script, SshGuest, Workshop,
 };
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 
 /// An `apt-get` that fails for one package as apt does.
 const APT: &str = "#!/bin/sh
@@ -66,16 +67,22 @@ async fn a_package_that_is_not_to_be_had_is_named_in_the_last_lines() {
     assert!(result.unwrap_err().is_disk_full());
 }
 
+fn script(path: PathBuf) -> Script {
+    Script { bytes: fs::read(&path).unwrap(), path }
+}
+
 #[tokio::test]
 async fn a_script_runs_in_its_own_language_and_its_code_is_told() {
     let scene = Scene::start();
     let good = scene.executable("good", "#!/usr/bin/perl\nprint \"perl $ENV{HOME}\\n\";\n");
+    let good = script(good);
     let (result, lines) = work!(scene, |w| w.script(&good, 1).await);
     result.unwrap();
     assert_eq!(lines.last().unwrap(), "perl /root");
     // Without a first line that names one it is a shell script, and need not be executable here.
     let bad = scene.path("bad");
     fs::write(&bad, "echo trying\necho giving up >&2\nexit 3\n").unwrap();
+    let bad = script(bad);
     let (result, _) = work!(scene, |w| w.script(&bad, 2).await);
     let error = result.unwrap_err();
     assert!(error.to_string().ends_with("`/var/tmp/banger-build/script-2` ended with exit code 3"));
