@@ -114,6 +114,8 @@ pub(crate) enum Noun {
     },
     /// Show the builds of this program and of the daemon
     Version,
+    /// Take back what is set in other firewalls and in your ssh's configuration, and stop the daemon
+    Uninstall,
 }
 
 #[derive(Debug, Subcommand)]

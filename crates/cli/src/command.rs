@@ -20,6 +20,7 @@ mod ssh;
 mod ssh_config;
 mod stats;
 mod support;
+mod uninstall;
 mod version;
 
 pub(crate) use ssh_config::SshConfigError;
@@ -70,6 +71,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Noun::Doctor(args) => doctor::run(&session, &args).await,
         Noun::SshConfig(args) => ssh_config::run(&session, &args).await,
         Noun::SupportBundle(args) => support::run(&session, &args).await,
+        Noun::Uninstall => uninstall::run(&session).await,
         Noun::Completion { .. } => unreachable!("it was dealt with, for it needs no session"),
         Noun::Version => version::run(&session).await,
     }

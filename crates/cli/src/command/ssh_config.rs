@@ -118,6 +118,12 @@ pub(super) async fn run(session: &Session<'_>, args: &SshConfigArgs) -> Result<(
     })
 }
 
+/// Takes the lines out of the user's configuration; what was done, if there were any.
+pub(super) fn take_back() -> Result<Option<String>, SshConfigError> {
+    let Change { changed, file } = edit(fence::without)?;
+    Ok(changed.then(|| format!("`{}` is as it was before", file.display())))
+}
+
 /// The line that includes the daemon's file.
 fn include(file: &Path) -> Result<String, SshConfigError> {
     match file.to_str() {

@@ -23,4 +23,5 @@ mod run;
 mod ssh_config;
 mod support;
 mod transcript;
+mod uninstall;
 mod usage;
