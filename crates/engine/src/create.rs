@@ -127,6 +127,7 @@ pub(crate) fn register(
         return Err(EngineError::NameTaken { name: vm.name });
     }
     let (id, ip) = (vm.id.clone(), vm.identity.ip);
+    shared.builds.give(op, &id);
     let handle = VmTask::spawn(shared, vm, None);
     name_in_log(&handle.view());
     tracing::info!(%ip, "created");

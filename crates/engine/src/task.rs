@@ -4,6 +4,7 @@
 //! see the VM through a watch channel and change it only by commands. Between commands the state
 //! is settled: never `starting` or `stopping`.
 
+use crate::build::Builds;
 use crate::catalog::Catalog;
 use crate::engine::{Answer, Gone};
 use crate::error::EngineError;
@@ -69,6 +70,7 @@ pub(crate) struct VmHandle {
     view: watch::Receiver<VmView>,
     forwards: Arc<Forwards>,
     catalog: Arc<Catalog>,
+    builds: Builds,
     /// Ends the operation under way, where it can be ended.
     cancel: Arc<Mutex<CancellationToken>>,
 }
@@ -90,6 +92,11 @@ impl VmHandle {
     /// Has the task do something, after ending what it is doing if the policy says so.
     pub(crate) async fn ask(&self, work: Work, report: Reporter) -> Answer {
         let (request, view) = (work.request(), self.view());
+        // A build has its VM from the VM's beginning and gives it up once, so what comes through here
+        // needs no second look when its turn comes.
+        if let Err(refused) = self.builds.admit(&view.vm, request, &report.id) {
+            return Ok((report, Err(refused)));
+        }
         match decide(view.vm.state, request) {
             Decision::Refuse => {
                 let (name, state) = (view.vm.name, view.vm.state);
@@ -183,7 +190,7 @@ impl VmTask {
         };
         shared.tasks.spawn(task.run(receiver));
         let (forwards, catalog) = (Arc::clone(&shared.forwards), Arc::clone(&shared.catalog));
-        VmHandle { commands, view, forwards, catalog, cancel }
+        VmHandle { commands, view, forwards, catalog, builds: shared.builds.clone(), cancel }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {

@@ -1,33 +1,67 @@
-//! The builds that are under way, so that one can be cancelled.
+//! The builds that are under way: each can be cancelled, and has its VM to itself.
 
 use crate::error::{EngineError, ImageBuildError};
-use banger_core::id::OpId;
+use banger_core::id::{OpId, VmId};
+use banger_core::state::Request;
+use banger_core::vm::Vm;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// All builds, by their operations.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Builds(Arc<Mutex<BTreeMap<OpId, CancellationToken>>>);
+pub(crate) struct Builds(Arc<Mutex<BTreeMap<OpId, UnderWay>>>);
+
+/// What is known of one.
+#[derive(Debug, Default)]
+struct UnderWay {
+    token: CancellationToken,
+    /// The VM that it works in, once there is one.
+    vm: Option<VmId>,
+}
 
 impl Builds {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<OpId, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<OpId, UnderWay>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a build until the result is dropped.
     pub(super) fn enter(&self, op: &OpId) -> Entered {
-        let token = CancellationToken::new();
-        self.lock().insert(op.clone(), token.clone());
+        let build = UnderWay::default();
+        let token = build.token.clone();
+        self.lock().insert(op.clone(), build);
         Entered { builds: self.clone(), op: op.clone(), token }
     }
 
     /// Tells a build to end.
     pub(crate) fn cancel(&self, op: &OpId) -> Result<(), EngineError> {
-        let token = self.lock().get(op).cloned();
+        let token = self.lock().get(op).map(|build| build.token.clone());
         let token = token.ok_or_else(|| ImageBuildError::NotRunning { op: op.clone() })?;
         token.cancel();
         Ok(())
+    }
+
+    /// Gives an operation the VM that it makes, if it is a build: from before anybody else knows of
+    /// the VM until the build is over.
+    pub(crate) fn give(&self, op: &OpId, vm: &VmId) {
+        if let Some(build) = self.lock().get_mut(op) {
+            build.vm = Some(vm.clone());
+        }
+    }
+
+    /// Refuses what another operation than its build wants of a VM, unless that is its end. An image
+    /// is made of its disk, which nobody else may write to.
+    pub(crate) fn admit(&self, vm: &Vm, request: Request, by: &OpId) -> Result<(), EngineError> {
+        match request {
+            Request::Stop | Request::Kill | Request::Delete => return Ok(()),
+            Request::Start | Request::Restart | Request::Set | Request::Forward => {}
+        }
+        let is_others =
+            |(op, build): (&OpId, &UnderWay)| op != by && build.vm.as_ref() == Some(&vm.id);
+        match self.lock().iter().any(is_others) {
+            true => Err(ImageBuildError::InTheMaking { name: vm.name.clone(), request }.into()),
+            false => Ok(()),
+        }
     }
 }
 

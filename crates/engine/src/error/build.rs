@@ -3,7 +3,7 @@
 use super::{EngineError, list, said};
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::id::OpId;
-use banger_core::state::Readiness;
+use banger_core::state::{Readiness, Request};
 use banger_core::unit::{Bytes, MiB};
 use banger_core::vm_name::{ImageName, VmName};
 use banger_image::fsck::FsckError;
@@ -85,6 +85,14 @@ pub enum ImageBuildError {
         /// The VM.
         name: VmName,
     },
+    /// A build has the VM to itself.
+    #[error("cannot {} `{name}` while an image is made of it", .request.verb())]
+    InTheMaking {
+        /// The VM.
+        name: VmName,
+        /// What was asked.
+        request: Request,
+    },
     /// There is no such build.
     #[error("no operation `{op}` is under way that can be cancelled")]
     NotRunning {
@@ -111,6 +119,7 @@ impl Explain for ImageBuildError {
             | Self::OtherModules { .. }
             | Self::NotRunning { .. } => ErrorCode::InvalidRequest,
             Self::Cancelled | Self::Ended { .. } => ErrorCode::Interrupted,
+            Self::InTheMaking { .. } => ErrorCode::WrongState,
         }
     }
 
@@ -141,6 +150,9 @@ impl Explain for ImageBuildError {
                     "give the modules of the kernel, or its own archive with `--initrd`".to_owned(),
                 ]
             }
+            Self::InTheMaking { name, .. } => vec![format!(
+                "wait until that is over, or end it with `banger vm delete {name}`"
+            )],
             Self::Cancelled | Self::Ended { .. } | Self::NotRunning { .. } => Vec::new(),
         }
     }

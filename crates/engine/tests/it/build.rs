@@ -15,7 +15,7 @@ use std::path::PathBuf;
 const MOST: usize = 200;
 
 /// A build with everything that one can have.
-fn request(world: &World, name: &str) -> BuildImage {
+pub(crate) fn request(world: &World, name: &str) -> BuildImage {
     let file = |name: &str, text: &str| -> PathBuf {
         let path = world.path(name);
         fs::write(&path, text).unwrap();
@@ -48,7 +48,7 @@ async fn build(world: &World, name: &str) -> Result<(), EngineError> {
 }
 
 /// There is no VM, and of images only those with these names; each has one object.
-async fn assert_images(world: &World, names: &[&str], context: &str) {
+pub(crate) async fn assert_images(world: &World, names: &[&str], context: &str) {
     world.assert_agree(context).await;
     assert_eq!(world.engine.list(), Vec::new(), "{context}");
     let objects = world.objects();

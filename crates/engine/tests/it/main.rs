@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod build;
+mod build_vm;
 mod crash;
 mod faults;
 mod forward;
+mod gate;
 mod images;
 mod import;
 mod lifecycle;

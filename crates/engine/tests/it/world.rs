@@ -111,9 +111,13 @@ impl World {
 
     /// Where something else imports images.
     pub(crate) async fn with_importer(importer: Arc<dyn Importer>) -> Self {
+        Self::with_ports(|ports| ports.importer = importer).await
+    }
+
+    /// With other ports until the next restart.
+    pub(crate) async fn with_ports(change: impl FnOnce(&mut Ports)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (overlay, subnet) = (OverlayMethod::Copy, "172.16.0.1/24");
-        let change = |ports: &mut Ports| ports.importer = importer;
         Self::over_ports(dir, overlay, subnet, Images::Simulated, change).await
     }
 
