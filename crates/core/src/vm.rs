@@ -25,7 +25,7 @@ pub struct Vm {
     pub spec: VmSpec,
     /// What it is known by, for life.
     pub identity: Identity,
-    /// What it is there for, for life.
+    /// What it is there for.
     #[serde(default)]
     pub purpose: Purpose,
     /// What it boots in place of its image's kernel, for life.
@@ -63,7 +63,7 @@ pub enum Purpose {
     Work,
     /// An image is made of its root disk. It goes with the operation that makes it.
     Build,
-    /// As `Build`, but when the operation fails it stays, for its user to look into.
+    /// It was a `Build`, and stays after the operation has failed, for its user to look into.
     KeptBuild,
 }
 

@@ -8,6 +8,8 @@
 //! The VM is an ordinary one with a purpose: lifecycle, ledger, reconcile and logs are those of any
 //! other. Whatever ends the build, the VM and the draft go, and the log stays; a daemon that is
 //! killed leaves both to the next one. From the moment on that the disk is taken nothing ends it.
+//! Where a failed build is to leave its VM, that gets another purpose as the last thing, so that there
+//! is never one to be kept that has lost its disk.
 
 mod bench;
 mod finish;
@@ -35,7 +37,7 @@ use crate::operation::{Finished, Phase, Reporter};
 use crate::ready::{ended_by_itself, wait_ready};
 use crate::shared::Shared;
 use crate::task::{VmHandle, Work};
-use banger_core::error::fault;
+use banger_core::error::{chain, fault};
 use banger_core::id::OpId;
 use banger_core::image::{BootFiles, Image, ImageRecord};
 use banger_core::spec::SpecChange;
@@ -160,12 +162,11 @@ fn temporary_vm(
         work_disk: None,
         ..plan.request.spec.clone()
     };
-    let purpose = if plan.request.keep_on_failure { Purpose::KeptBuild } else { Purpose::Build };
     let taken: Vec<VmName> = shared.vms().values().map(|handle| handle.view().vm.name).collect();
     let mut numbered = (1..).map(|number| vm_name(plan.request.name.as_str(), number));
     let name = numbered.find(|name| !taken.contains(name));
     let image = Some(base.name.clone());
-    register(shared, op, &NewVm { name, image, spec, start: None }, purpose, own_kernel)
+    register(shared, op, &NewVm { name, image, spec, start: None }, Purpose::Build, own_kernel)
 }
 
 /// `build-dev`, `build-dev-2`, and so on.
@@ -325,16 +326,26 @@ impl Job {
         }
     }
 
+    /// Makes the VM one that stays; says whether it does.
+    async fn keep_vm(&self, report: &mut Reporter) -> bool {
+        let kept = self.ask(Work::Keep, report).await;
+        if let Err(error) = &kept {
+            tracing::error!(error = fault(error), "the build's VM cannot be kept");
+            report.note(format!("its VM cannot be kept: {}", chain(error)));
+        }
+        kept.is_ok()
+    }
+
     /// Removes the VM, or keeps it; the error says where the log is.
     async fn give_up(self, error: EngineError, kept: Kept, report: &mut Reporter) -> EngineError {
         let view = self.handle.view();
         self.log.append_end(&error, &last_lines(&view.paths.console_log, TAIL_LINES));
-        let (source, kept) = match kept {
-            Kept::Kept => {
-                self.kernel.into_iter().for_each(Placed::keep);
-                (error, Some(view.vm.name))
-            }
-            Kept::Removed => (discard(&self.shared, &self.handle, error, report).await, None),
+        let is_kept = kept == Kept::Kept && self.keep_vm(report).await;
+        let (source, kept) = if is_kept {
+            self.kernel.into_iter().for_each(Placed::keep);
+            (error, Some(view.vm.name))
+        } else {
+            (discard(&self.shared, &self.handle, error, report).await, None)
         };
         ImageBuildError::Failed {
             name: self.plan.request.name,

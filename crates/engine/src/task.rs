@@ -21,7 +21,7 @@ use banger_core::plan::member;
 use banger_core::resource::Member;
 use banger_core::spec::SpecChange;
 use banger_core::state::{Decision, Readiness, Request, VmState, decide};
-use banger_core::vm::Vm;
+use banger_core::vm::{Purpose, Vm};
 use banger_host::Signal;
 use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +40,8 @@ pub(crate) enum Work {
     Delete,
     Set { change: SpecChange },
     Forward { change: ForwardChange },
+    /// Makes a build's VM one that stays.
+    Keep,
 }
 
 impl Work {
@@ -50,7 +52,8 @@ impl Work {
             Self::Restart { .. } => Request::Restart,
             Self::Kill { .. } => Request::Kill,
             Self::Delete => Request::Delete,
-            Self::Set { .. } => Request::Set,
+            // Both change the record and nothing else.
+            Self::Set { .. } | Self::Keep => Request::Set,
             Self::Forward { .. } => Request::Forward,
         }
     }
@@ -305,6 +308,7 @@ impl VmTask {
             Work::Delete => self.delete(report).await?,
             Work::Set { change } => return self.set(&change, report).await,
             Work::Forward { change } => return self.change_forwards(change),
+            Work::Keep => self.keep()?,
         }
         Ok(true)
     }
@@ -332,6 +336,11 @@ impl VmTask {
             report.note(format!("the new sizes take effect when `{}` starts again", self.vm.name));
         }
         Ok(true)
+    }
+
+    fn keep(&mut self) -> Result<(), EngineError> {
+        let before = std::mem::replace(&mut self.vm.purpose, Purpose::KeptBuild);
+        self.save().inspect_err(|_unsaved| self.vm.purpose = before)
     }
 
     async fn take_sign(&mut self, sign: Sign) {

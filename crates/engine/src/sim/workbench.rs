@@ -19,6 +19,11 @@ const OS_RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\n";
 /// What every program prints, on its standard error.
 const SAID: &str = "simulated";
 
+fn failed(what: &str) -> impl FnOnce(io::Error) -> HostError + use<> {
+    let object = what.to_owned();
+    move |source| HostError::Io { action: "simulate", object, source }
+}
+
 #[derive(Debug)]
 pub(super) struct SimWorkbench {
     pub(super) host: Arc<SimHost>,
@@ -26,8 +31,7 @@ pub(super) struct SimWorkbench {
 
 impl SimWorkbench {
     fn work<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let failed = |source| HostError::Io { action: "simulate", object: what.to_owned(), source };
-        self.host.work(what, || act().map_err(failed)).map_err(io::Error::other)
+        self.host.work(what, || act().map_err(failed(what))).map_err(io::Error::other)
     }
 }
 
@@ -45,9 +49,10 @@ impl Workbench for SimWorkbench {
         self.work("check", || Ok(())).map_err(|source| FsckError::Read { path, source })
     }
 
-    /// There is no disk to be moved: what is left in its place begins as a file system does.
-    fn take(&self, _disk: &Path, target: &Path) -> io::Result<()> {
-        self.work("take", || fs::write(target, file_system()))
+    /// What there is of a disk then begins as a file system does.
+    fn take(&self, disk: &Path, target: &Path) -> io::Result<()> {
+        let write = || fs::write(target, file_system()).map_err(failed("take"));
+        self.host.take_disk(disk, write).map_err(io::Error::other)
     }
 
     fn copy_rootfs(&self, rootfs: &Path, target: &Path, _cancel: &AtomicBool) -> io::Result<()> {

@@ -136,15 +136,17 @@ async fn a_build_that_fails_at_any_step_leaves_its_log_and_nothing_else() {
 }
 
 /// Kills the daemon at each call of the verb, of which there are so many at least. Only towards the
-/// end of a build there is an image already.
+/// end of a build there is an image already. Whether a failed build's VM is kept makes no difference.
 async fn kill_at_each(verb: &str, least: usize, ends_whole: bool) {
-    for effect in ["crash-before", "crash-after"] {
+    let all = ["crash-before", "crash-after"].map(|effect| [(effect, false), (effect, true)]);
+    for (effect, keep_on_failure) in all.into_iter().flatten() {
         let (mut crashes, mut whole) = (0, 0);
         for n in 1..MOST {
             let context = format!("{effect}:{verb}:{n}");
             let world = World::new().await;
             world.faults(&context);
-            drop(build(&world, "dev").await);
+            let request = BuildImage { keep_on_failure, ..request(&world, "dev") };
+            drop(finish(world.engine.build_image(request)).await);
             if !world.host.is_crashed() {
                 break;
             }

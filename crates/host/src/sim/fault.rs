@@ -20,7 +20,8 @@ pub enum Verb {
     Shutdown,
     /// `Processes::signal`, of the role `vmm`.
     Signal,
-    /// [`SimHost::work`](super::SimHost::work), which has no role.
+    /// [`SimHost::work`](super::SimHost::work) and [`SimHost::take_disk`](super::SimHost::take_disk),
+    /// which have no role.
     Work,
 }
 

@@ -114,6 +114,20 @@ impl SimHost {
         self.shared.call(Verb::Work, None, || what.to_owned(), |_| act())
     }
 
+    /// Does a piece of work that ends with a disk elsewhere: its VM has it no more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimHost::work`], and if there is no such disk or a VMM has it open.
+    pub fn take_disk<T>(
+        &self,
+        disk: &Path,
+        act: impl FnOnce() -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let object = || disk.display().to_string();
+        self.shared.call(Verb::Work, None, object, |state| state.take_disk(disk, act))
+    }
+
     /// Whether a VMM runs and was told to boot its guest.
     pub fn is_booted(&self, api_socket: &Path) -> bool {
         let state = self.shared.lock();

@@ -238,6 +238,18 @@ impl State {
         Ok(Change::Changed)
     }
 
+    /// Lets a disk go, which `act` puts elsewhere.
+    pub(super) fn take_disk<T>(
+        &mut self,
+        disk: &Path,
+        act: impl FnOnce() -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let entries = self.world.plan_take(disk)?;
+        let taken = act()?;
+        self.commit(&entries)?;
+        Ok(taken)
+    }
+
     /// Ends a VMM, whoever wants it so.
     pub(super) fn end_process(
         &mut self,

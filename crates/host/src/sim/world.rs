@@ -179,9 +179,13 @@ impl World {
 
     /// What a disk measures.
     pub(super) fn disk_size(&self, path: &Path) -> Option<Bytes> {
+        self.disk_at(path).map(|(_, size)| size)
+    }
+
+    fn disk_at(&self, path: &Path) -> Option<(&Observed, Bytes)> {
         let object = path.display().to_string();
         self.objects.iter().find_map(|(seen, known)| match known {
-            Object::Disk { size } if seen.object == object => Some(*size),
+            Object::Disk { size } if seen.object == object => Some((seen, *size)),
             _ => None,
         })
     }
@@ -322,6 +326,17 @@ impl World {
         }
         entries.push(Entry::Gone(seen));
         Ok(entries)
+    }
+
+    /// What must change for a disk to be elsewhere.
+    pub(super) fn plan_take(&self, path: &Path) -> Result<Vec<Entry>, HostError> {
+        let Some((seen, _)) = self.disk_at(path) else {
+            return Err(kernel_says("move", path.display().to_string(), Errno::NOENT));
+        };
+        if let Owner::Vm(vm) = seen.key.owner() {
+            self.check_unused(vm, seen)?;
+        }
+        Ok(vec![Entry::Gone(seen.clone())])
     }
 
     /// What a restart of the host leaves nothing of: all but files.

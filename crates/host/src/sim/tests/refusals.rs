@@ -14,6 +14,10 @@ fn errno(outcome: Result<Change, HostError>) -> Errno {
     }
 }
 
+fn kernel_says(action: &'static str, errno: Errno) -> HostError {
+    HostError::Io { action, object: "a disk".to_owned(), source: errno.into() }
+}
+
 fn ensure(host: &SimHost, resources: impl IntoIterator<Item = Resource>) {
     for resource in resources {
         let _change = host.ensure(&resource).unwrap();
@@ -153,6 +157,25 @@ fn what_a_vmm_or_a_device_holds_is_busy() {
     for part in [Role::RootCow, Role::RootTail] {
         assert_eq!(remove(part).unwrap(), Change::Changed);
     }
+}
+
+#[test]
+fn a_disk_is_taken_once_and_from_nobody_who_has_it_open() {
+    let lab = Lab::new();
+    let host = lab.open();
+    ensure(&host, lab.network());
+    ensure(&host, lab.plan_over(1, OverlayMethod::Copy));
+    let disk = lab.layout.vm(&vm_id(1)).root_clone;
+    let take = |host: &SimHost| host.take_disk(&disk, || Ok(Change::Changed));
+    assert_eq!(errno(take(&host)), Errno::BUSY);
+    assert_eq!(host.remove(&lab.resource(1, Role::Vmm)).unwrap(), Change::Changed);
+    let full = || Err(kernel_says("write", Errno::NOSPC));
+    assert_eq!(errno(host.take_disk(&disk, full)), Errno::NOSPC);
+    assert!(roles(&host).contains(&Role::RootClone));
+    assert_eq!(take(&host).unwrap(), Change::Changed);
+    assert_eq!(errno(take(&host)), Errno::NOENT);
+    drop(host);
+    assert!(!roles(&lab.open()).contains(&Role::RootClone));
 }
 
 #[test]
