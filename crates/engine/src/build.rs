@@ -29,7 +29,7 @@ use crate::console::last_lines;
 use crate::create::{discard, register};
 use crate::draft::Draft;
 use crate::engine::{Answer, Gone, NewVm, StartOptions};
-use crate::error::{EngineError, ImageBuildError};
+use crate::error::{EngineError, ImageBuildError, KeptVm};
 use crate::executor::blocking;
 use crate::follow::{Interest, Tell, Told, follow, tell, tell_step};
 use crate::images::{self, Need};
@@ -41,19 +41,20 @@ use banger_core::error::{chain, fault};
 use banger_core::id::OpId;
 use banger_core::image::{BootFiles, Image, ImageRecord};
 use banger_core::spec::SpecChange;
-use banger_core::state::{Readiness, VmState};
+use banger_core::state::{Readiness, Request, VmState};
 use banger_core::vm::Purpose;
 use banger_core::vm_name::VmName;
 use banger_provision::{
     Distribution, Guest, Installed, Login, PackageManager, ProvisionError, SessionError, Workshop,
 };
-use finish::finish;
+use finish::{Disk, Unfinished, finish};
 use log::{BuildLog, Lines};
 use own_kernel::{OwnKernel, Placed};
 use plan::{Plan, prepare};
+use running::Entered;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a guest may take to answer by ssh, then the first session, and its end. Emulated guests
@@ -81,7 +82,7 @@ async fn try_build(
     request: BuildImage,
     report: &mut Reporter,
 ) -> Result<Finished, EngineError> {
-    let cancel = shared.builds.enter(&report.id);
+    let entered = shared.builds.enter(&report.id);
     let draft = Draft::begin(shared, &report.id, &request.name)?;
     let mut plan = blocking(move || prepare(request)).await?;
     let (base, image) = base(shared, &plan).await?;
@@ -93,33 +94,24 @@ async fn try_build(
     let own = kernel.as_ref().map(|placed| placed.boot.clone());
     let handle = temporary_vm(shared, &report.id, &plan, &base, own)?;
     report.note(format!("what the guest says goes to `{}`", log.path().display()));
-    let job = Job { shared: Arc::clone(shared), plan, base, image, handle, log, kernel };
+    let shared = Arc::clone(shared);
+    let cleaning = AtomicBool::new(false);
+    let job = Job { shared, entered, plan, base, image, handle, log, kernel, cleaning };
     let made = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(ImageBuildError::Cancelled.into()),
-        () = shared.closing.cancelled() => Err(EngineError::ShuttingDown),
+        () = job.entered.cancelled() => Err(ImageBuildError::Cancelled.into()),
+        () = job.shared.closing.cancelled() => Err(EngineError::ShuttingDown),
         made = job.make(report) => made,
     };
     let content = match made {
         Ok(content) => content,
-        Err(error) => {
-            let keeps = job.keeps_vm(&error);
-            return Err(job.give_up(error, keeps, report).await);
-        }
+        Err(error) => return Err(job.give_up(error, Disk::Vm, report).await),
     };
-    if let Err(error) = finish(&job, draft, content, report).await {
-        // Its disk may be gone.
-        return Err(job.give_up(error, Kept::Removed, report).await);
+    if let Err(Unfinished { error, disk }) = finish(&job, draft, content, report).await {
+        return Err(job.give_up(error, disk, report).await);
     }
     job.remove_vm(report).await;
     Ok(Finished { vm: None, changed: true })
-}
-
-/// What becomes of the VM of a build that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Kept,
-    Removed,
 }
 
 /// The image to begin with, with its files checked.
@@ -192,12 +184,15 @@ struct Content {
 #[derive(Debug)]
 struct Job {
     shared: Arc<Shared>,
+    entered: Entered,
     plan: Plan,
     base: ImageRecord,
     image: Image,
     handle: VmHandle,
     log: BuildLog,
     kernel: Option<Placed>,
+    /// The guest loses its identity and its keys, until it boots again.
+    cleaning: AtomicBool,
 }
 
 impl Job {
@@ -218,6 +213,7 @@ impl Job {
             other => other?,
         };
         self.ask(Work::Stop { timeout: SHUTDOWN }, report).await?;
+        self.check_wanted()?;
         self.check_disk(report).await?;
         Ok(content)
     }
@@ -234,7 +230,7 @@ impl Job {
         let mut lines = Lines::new(&self.log, report.lines());
         let mut sink = |line: &str| lines.take(line);
         let mut workshop = Workshop::new(guest.as_ref(), &mut sink);
-        let mut steps = Steps { workshop: &mut workshop, report };
+        let mut steps = Steps { workshop: &mut workshop, report, cleaning: &self.cleaning };
         let content = steps.all(&self.plan, base_digest).await?;
         Ok(content)
     }
@@ -287,8 +283,15 @@ impl Job {
         let mut watch = self.handle.watch();
         let over = watch.wait_for(|view| view.vm.state != VmState::Running).await;
         let view = over.map_or_else(|_| self.handle.view(), |view| view.clone());
-        ended_by_itself(&view)
-            .unwrap_or_else(|| ImageBuildError::Ended { name: view.vm.name }.into())
+        let name = view.vm.name.clone();
+        let error = match ended_by_itself(&view) {
+            Some(reason) => {
+                let tail = last_lines(&view.paths.console_log, TAIL_LINES);
+                ImageBuildError::GuestEnded { name, reason, tail }
+            }
+            None => ImageBuildError::Ended { name },
+        };
+        error.into()
     }
 
     /// Why a session broke off: the guest's end, where that is seen, says more than the session's.
@@ -309,43 +312,80 @@ impl Job {
 
     /// The image is there: what is left of its VM only takes room.
     async fn remove_vm(&self, report: &mut Reporter) {
-        if let Err(error) = self.ask(Work::Delete, report).await {
-            tracing::error!(error = fault(&error), "the build's VM is left");
-            let name = self.handle.view().vm.name;
-            report.note(format!("`{name}` is left: `banger vm delete {name}` removes it"));
+        match self.ask(Work::Delete, report).await {
+            Ok(()) => {}
+            // Another request has deleted it, or it went with the daemon.
+            Err(EngineError::Gone) => {}
+            Err(error) => {
+                tracing::error!(error = fault(&error), "the build's VM is left");
+                let name = self.handle.view().vm.name;
+                report.note(format!("`{name}` is left: `banger vm delete {name}` removes it"));
+            }
         }
     }
 
-    /// Whoever ended the build wants nothing of it; after a failure it is as was asked for.
-    fn keeps_vm(&self, error: &EngineError) -> Kept {
-        use ImageBuildError::{Cancelled, Ended};
-        let is_wanted = matches!(error, EngineError::ImageBuild(Cancelled | Ended { .. }));
-        match self.plan.request.keep_on_failure && !is_wanted {
-            true => Kept::Kept,
-            false => Kept::Removed,
+    /// Refuses to go on where somebody has ended the build.
+    fn check_wanted(&self) -> Result<(), EngineError> {
+        if self.entered.is_cancelled() {
+            return Err(ImageBuildError::Cancelled.into());
+        }
+        if self.shared.closing.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        if self.entered.is_ended() {
+            return Err(self.ended());
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> EngineError {
+        ImageBuildError::Ended { name: self.handle.view().vm.name }.into()
+    }
+
+    /// Why the build fails: who ends one has steps fail in many ways.
+    fn reason(&self, error: EngineError) -> EngineError {
+        match (self.check_wanted(), error) {
+            (Err(ended), _) => ended,
+            (Ok(()), EngineError::Gone | EngineError::Interrupted { .. }) => self.ended(),
+            (Ok(()), error) => error,
         }
     }
 
-    /// Makes the VM one that stays; says whether it does.
-    async fn keep_vm(&self, report: &mut Reporter) -> bool {
-        let kept = self.ask(Work::Keep, report).await;
-        if let Err(error) = &kept {
-            tracing::error!(error = fault(error), "the build's VM cannot be kept");
-            report.note(format!("its VM cannot be kept: {}", chain(error)));
+    /// Makes the VM one that stays, if that was asked for and it has its disk. Who has ended the build
+    /// wants nothing of it.
+    async fn keep(&self, error: &EngineError, disk: Disk, report: &mut Reporter) -> Option<KeptVm> {
+        if !self.plan.request.keep_on_failure || disk == Disk::Nobody || was_ended(error) {
+            return None;
         }
-        kept.is_ok()
+        if let Err(error) = self.ask(Work::Keep, report).await {
+            tracing::error!(error = fault(&error), "the build's VM cannot be kept");
+            report.note(format!("its VM cannot be kept: {}", chain(&error)));
+            return None;
+        }
+        let vm = self.handle.view().vm;
+        let first = match vm.state {
+            VmState::Running if self.cleaning.load(Ordering::Relaxed) => Some(Request::Restart),
+            VmState::Running => None,
+            _ => Some(Request::Start),
+        };
+        Some(KeptVm { name: vm.name, first })
     }
 
     /// Removes the VM, or keeps it; the error says where the log is.
-    async fn give_up(self, error: EngineError, kept: Kept, report: &mut Reporter) -> EngineError {
-        let view = self.handle.view();
-        self.log.append_end(&error, &last_lines(&view.paths.console_log, TAIL_LINES));
-        let is_kept = kept == Kept::Kept && self.keep_vm(report).await;
-        let (source, kept) = if is_kept {
-            self.kernel.into_iter().for_each(Placed::keep);
-            (error, Some(view.vm.name))
-        } else {
-            (discard(&self.shared, &self.handle, error, report).await, None)
+    async fn give_up(self, error: EngineError, disk: Disk, report: &mut Reporter) -> EngineError {
+        let error = match disk {
+            Disk::Vm => self.reason(error),
+            Disk::Nobody => error,
+        };
+        let console = self.handle.view().paths.console_log;
+        self.log.append_end(&error, &last_lines(&console, TAIL_LINES));
+        let kept = self.keep(&error, disk, report).await;
+        let source = match kept {
+            Some(_) => {
+                self.kernel.into_iter().for_each(Placed::keep);
+                error
+            }
+            None => discard(&self.shared, &self.handle, error, report).await,
         };
         ImageBuildError::Failed {
             name: self.plan.request.name,
@@ -355,6 +395,12 @@ impl Job {
         }
         .into()
     }
+}
+
+/// Whether somebody has ended the build, rather than that it failed.
+fn was_ended(error: &EngineError) -> bool {
+    use ImageBuildError::{Cancelled, Ended};
+    matches!(error, EngineError::ShuttingDown | EngineError::ImageBuild(Cancelled | Ended { .. }))
 }
 
 fn is_broken_off(error: &EngineError) -> bool {
@@ -369,6 +415,7 @@ fn is_broken_off(error: &EngineError) -> bool {
 struct Steps<'a, 'w> {
     workshop: &'a mut Workshop<'w>,
     report: &'a mut Reporter,
+    cleaning: &'a AtomicBool,
 }
 
 impl Steps<'_, '_> {
@@ -404,6 +451,7 @@ impl Steps<'_, '_> {
         };
         self.report.end(phase);
         let phase = self.begin("clean the guest");
+        self.cleaning.store(true, Ordering::Relaxed);
         self.workshop.clean(manager).await?;
         self.workshop.sync().await?;
         self.report.end(phase);

@@ -119,11 +119,11 @@ impl Draft {
     }
 
     /// Goes on with what was made in it. Where that failed, nothing of it stays.
-    pub(crate) async fn unless_failed<T>(
+    pub(crate) async fn unless_failed<T, E>(
         self,
-        made: Result<T, EngineError>,
+        made: Result<T, E>,
         report: &mut Reporter,
-    ) -> Result<(Self, T), EngineError> {
+    ) -> Result<(Self, T), E> {
         match made {
             Ok(made) => Ok((self, made)),
             Err(error) => {

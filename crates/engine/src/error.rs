@@ -3,7 +3,7 @@
 mod build;
 mod image;
 
-pub use build::ImageBuildError;
+pub use build::{ImageBuildError, KeptVm};
 pub use image::ImageError;
 
 use crate::forward::NotBound;

@@ -54,7 +54,9 @@ mod why;
 pub use build::{BuildCopy, BuildImage, RealWorkbench, Workbench};
 pub use bundle::FetchFrom;
 pub use engine::{Engine, NewVm, StartOptions};
-pub use error::{EngineError, ImageBuildError, ImageError, KeyFault, LeftBehind, OperationError};
+pub use error::{
+    EngineError, ImageBuildError, ImageError, KeptVm, KeyFault, LeftBehind, OperationError,
+};
 pub use forward::{ForwardState, ForwardView, NotBound};
 pub use import::{ImportImage, Importer, RealImporter};
 pub use measure::Measures;

@@ -55,21 +55,22 @@ async fn wait_for(
             });
         }
     };
-    Err(ended_by_itself(&view).unwrap_or_else(|| interrupted(view)))
+    Err(match ended_by_itself(&view) {
+        Some(reason) => EngineError::GuestFailed {
+            name: view.vm.name,
+            reason,
+            tail: last_lines(&view.paths.console_log, TAIL_LINES),
+            log_path: view.paths.console_log,
+        },
+        None => interrupted(view),
+    })
 }
 
 /// Why a VM runs no longer, if nobody asked for it.
-pub(crate) fn ended_by_itself(view: &VmView) -> Option<EngineError> {
-    if view.last_end != Some(LastEnd::ByItself) {
-        return None;
-    }
+pub(crate) fn ended_by_itself(view: &VmView) -> Option<String> {
     let in_order = || "the guest shut itself down".to_owned();
-    Some(EngineError::GuestFailed {
-        name: view.vm.name.clone(),
-        reason: view.vm.last_error.clone().unwrap_or_else(in_order),
-        tail: last_lines(&view.paths.console_log, TAIL_LINES),
-        log_path: view.paths.console_log.clone(),
-    })
+    let reason = || view.vm.last_error.clone().unwrap_or_else(in_order);
+    (view.last_end == Some(LastEnd::ByItself)).then(reason)
 }
 
 fn interrupted(view: VmView) -> EngineError {

@@ -34,12 +34,22 @@ use tracing::Instrument;
 #[derive(Debug)]
 pub(crate) enum Work {
     Start,
-    Stop { timeout: Duration },
-    Restart { timeout: Duration },
-    Kill { signal: Signal },
+    Stop {
+        timeout: Duration,
+    },
+    Restart {
+        timeout: Duration,
+    },
+    Kill {
+        signal: Signal,
+    },
     Delete,
-    Set { change: SpecChange },
-    Forward { change: ForwardChange },
+    Set {
+        change: SpecChange,
+    },
+    Forward {
+        change: ForwardChange,
+    },
     /// Makes a build's VM one that stays.
     Keep,
 }
@@ -55,6 +65,16 @@ impl Work {
             // Both change the record and nothing else.
             Self::Set { .. } | Self::Keep => Request::Set,
             Self::Forward { .. } => Request::Forward,
+        }
+    }
+
+    /// Whether the VM is to run no longer after it.
+    fn ends_vm(&self) -> bool {
+        match self {
+            Self::Stop { .. } | Self::Delete => true,
+            Self::Kill { signal } => !signal.spares(),
+            Self::Start | Self::Restart { .. } | Self::Set { .. } => false,
+            Self::Forward { .. } | Self::Keep => false,
         }
     }
 }
@@ -100,13 +120,16 @@ impl VmHandle {
         if let Err(refused) = self.builds.admit(&view.vm, request, &report.id) {
             return Ok((report, Err(refused)));
         }
-        match decide(view.vm.state, request) {
-            Decision::Refuse => {
-                let (name, state) = (view.vm.name, view.vm.state);
-                return Ok((report, Err(EngineError::WrongState { name, request, state })));
-            }
-            Decision::Interrupt => self.interrupt(),
-            Decision::Do | Decision::Already | Decision::Wait => {}
+        let decision = decide(view.vm.state, request);
+        if decision == Decision::Refuse {
+            let (name, state) = (view.vm.name, view.vm.state);
+            return Ok((report, Err(EngineError::WrongState { name, request, state })));
+        }
+        if work.ends_vm() && decision != Decision::Already {
+            self.builds.end(&view.vm.id, &report.id);
+        }
+        if decision == Decision::Interrupt {
+            self.interrupt();
         }
         let (reply, answer) = oneshot::channel();
         let gone = |_| Gone;

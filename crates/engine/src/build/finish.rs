@@ -1,5 +1,5 @@
-//! From a root disk that nobody writes to any more to an image with its record. Nothing ends this
-//! on the way but a failure.
+//! From a root disk that nobody writes to any more to an image with its record. Once the disk is
+//! taken, nothing ends this but a failure.
 
 use super::{Content, Job, Workbench};
 use crate::draft::{Draft, INITRD, KERNEL, ROOTFS, copy_into};
@@ -26,26 +26,57 @@ pub(super) fn whole_mebibytes(size: Bytes) -> Option<MiB> {
     u32::try_from(count).ok().and_then(|count| MiB::try_from(count).ok())
 }
 
+/// Why there is no image.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) error: EngineError,
+    pub(super) disk: Disk,
+}
+
+/// Who has the disk that was to be the image's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disk {
+    /// The VM, as before.
+    Vm,
+    /// Nobody: it has gone with the draft.
+    Nobody,
+}
+
+impl Unfinished {
+    fn before(error: EngineError) -> Self {
+        Self { error, disk: Disk::Vm }
+    }
+
+    fn after(error: EngineError) -> Self {
+        Self { error, disk: Disk::Nobody }
+    }
+}
+
 /// Takes the disk, writes the documents, and publishes the image.
 pub(super) async fn finish(
     job: &Job,
     draft: Draft,
     content: Content,
     report: &mut Reporter,
-) -> Result<(), EngineError> {
+) -> Result<(), Unfinished> {
     let phase = report.begin(Phase::Build("publish the image".to_owned()));
-    draft.create(report).await?;
+    draft.create(report).await.map_err(Unfinished::before)?;
     let filling = Filling {
         bench: Arc::clone(&job.shared.ports.workbench),
         disk: job.handle.view().paths.root_clone,
-        boot: boot(job),
         manifest: manifest(job, content),
         record: record(job, &draft),
         paths: draft.paths().clone(),
     };
+    let boot = boot(job);
+    let gathered = blocking(move || filling.gather(&boot)).await;
+    // The last moment at which it can be ended.
+    let gathered = gathered.and_then(|filling| job.check_wanted().map(|()| filling));
+    let gathered = gathered.map_err(Unfinished::before);
+    let (draft, filling) = draft.unless_failed(gathered, report).await?;
     let filled = blocking(move || filling.fill()).await;
     let (draft, record) = draft.unless_failed(filled, report).await?;
-    draft.publish(record, report).await?;
+    draft.publish(record, report).await.map_err(Unfinished::after)?;
     report.end(phase);
     Ok(())
 }
@@ -63,37 +94,47 @@ fn boot(job: &Job) -> BootFiles {
 struct Filling {
     bench: Arc<dyn Workbench>,
     disk: PathBuf,
-    boot: BootFiles,
     manifest: Manifest,
     record: ImageRecord,
     paths: ImagePaths,
 }
 
 impl Filling {
-    /// Returns the record of what the draft is then. The disk comes last, since a kept VM needs it.
-    fn fill(self) -> Result<ImageRecord, EngineError> {
-        let BootFiles { kernel, initrd } = &self.boot;
+    /// Copies what the image has beside its root file system.
+    fn gather(mut self, boot: &BootFiles) -> Result<Self, EngineError> {
+        let BootFiles { kernel, initrd } = boot;
+        let sha256 = self.bench.sha256(kernel).map_err(EngineError::file("read", kernel))?;
         let boot = BootFiles {
             kernel: self.copy(kernel, KERNEL)?,
             initrd: initrd.as_ref().map(|initrd| self.copy(initrd, INITRD)).transpose()?,
         };
-        let sha256 = self.bench.sha256(kernel).map_err(EngineError::file("read", kernel))?;
-        let kernel = FileRecord { path: boot.kernel.clone(), sha256 };
-        let manifest = Manifest { kernel, ..self.manifest };
+        self.manifest.kernel = FileRecord { path: boot.kernel.clone(), sha256 };
+        self.record.boot = Some(boot);
+        Ok(self)
+    }
+
+    /// Takes the disk; returns the record of what the draft is then.
+    fn fill(self) -> Result<ImageRecord, Unfinished> {
         let rootfs = self.paths.draft.join(ROOTFS);
-        self.bench.take(&self.disk, &rootfs).map_err(EngineError::file("move", &self.disk))?;
-        let size = fs::metadata(&rootfs).map_err(EngineError::file("inspect", &rootfs))?.len();
-        let digest = self.bench.digest(&rootfs, &AtomicBool::new(false));
-        let digest = digest.map_err(EngineError::file("read", &rootfs))?;
+        let taken = self.bench.take(&self.disk, &rootfs);
+        taken.map_err(EngineError::file("move", &self.disk)).map_err(Unfinished::before)?;
+        self.describe(&rootfs).map_err(Unfinished::after)
+    }
+
+    /// Writes the documents.
+    fn describe(self, rootfs: &Path) -> Result<ImageRecord, EngineError> {
+        let size = fs::metadata(rootfs).map_err(EngineError::file("inspect", rootfs))?.len();
+        let digest = self.bench.digest(rootfs, &AtomicBool::new(false));
+        let digest = digest.map_err(EngineError::file("read", rootfs))?;
+        let sbom = render_spdx(&self.manifest, &unique(&self.record.id));
         let documents = [
-            (Manifest::path_of(&rootfs), manifest.render()),
-            (Manifest::sbom_path_of(&rootfs), render_spdx(&manifest, &unique(&self.record.id))),
+            (Manifest::path_of(rootfs), self.manifest.render()),
+            (Manifest::sbom_path_of(rootfs), sbom),
         ];
         for (path, text) in documents {
             fs::write(&path, &text).map_err(EngineError::file("write", &path))?;
         }
-        let (boot, size, digest) = (Some(boot), Some(Bytes(size)), Some(digest));
-        Ok(ImageRecord { boot, size, digest, ..self.record })
+        Ok(ImageRecord { size: Some(Bytes(size)), digest: Some(digest), ..self.record })
     }
 
     fn copy(&self, from: &Path, name: &str) -> Result<PathBuf, EngineError> {

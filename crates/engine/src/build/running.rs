@@ -18,6 +18,8 @@ struct UnderWay {
     token: CancellationToken,
     /// The VM that it works in, once there is one.
     vm: Option<VmId>,
+    /// Another operation ends that VM.
+    is_ended: bool,
 }
 
 impl Builds {
@@ -56,12 +58,23 @@ impl Builds {
             Request::Stop | Request::Kill | Request::Delete => return Ok(()),
             Request::Start | Request::Restart | Request::Set | Request::Forward => {}
         }
-        let is_others =
-            |(op, build): (&OpId, &UnderWay)| op != by && build.vm.as_ref() == Some(&vm.id);
-        match self.lock().iter().any(is_others) {
+        match self.lock().iter().any(|(op, build)| op != by && build.works_in(&vm.id)) {
             true => Err(ImageBuildError::InTheMaking { name: vm.name.clone(), request }.into()),
             false => Ok(()),
         }
+    }
+
+    /// Notes that an operation ends a VM, and with it the build that another one is.
+    pub(crate) fn end(&self, vm: &VmId, by: &OpId) {
+        for (op, build) in self.lock().iter_mut() {
+            build.is_ended |= op != by && build.works_in(vm);
+        }
+    }
+}
+
+impl UnderWay {
+    fn works_in(&self, vm: &VmId) -> bool {
+        self.vm.as_ref() == Some(vm)
     }
 }
 
@@ -77,6 +90,16 @@ impl Entered {
     /// Completes when the build is to end.
     pub(super) async fn cancelled(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Whether the build is to end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Whether another operation has ended the VM.
+    pub(super) fn is_ended(&self) -> bool {
+        self.builds.lock().get(&self.op).is_some_and(|build| build.is_ended)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why an image cannot be built.
 
-use super::{EngineError, list, said};
+use super::{EngineError, list, said, see_why};
 use banger_core::error::{ErrorCode, Explain};
 use banger_core::id::OpId;
 use banger_core::state::{Readiness, Request};
@@ -23,9 +23,19 @@ pub enum ImageBuildError {
         #[source]
         source: Box<EngineError>,
         /// The VM, if it was kept.
-        kept: Option<VmName>,
+        kept: Option<KeptVm>,
         /// What the guest said.
         log_path: PathBuf,
+    },
+    /// The guest ended by itself.
+    #[error("`{name}`, in which it was built, ended by itself: {reason}")]
+    GuestEnded {
+        /// The VM.
+        name: VmName,
+        /// What the guest or the VMM said.
+        reason: String,
+        /// The console's last lines.
+        tail: Vec<String>,
     },
     /// The work in the guest failed.
     #[error(transparent)]
@@ -101,6 +111,29 @@ pub enum ImageBuildError {
     },
 }
 
+/// The VM that a failed build has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptVm {
+    /// Its name.
+    pub name: VmName,
+    /// What has to be asked for before it can be entered.
+    pub first: Option<Request>,
+}
+
+impl KeptVm {
+    fn hint(&self) -> String {
+        let name = &self.name;
+        let enter = match self.first {
+            None => format!("`banger vm ssh {name}` enters the guest"),
+            Some(first) => {
+                let verb = first.verb();
+                format!("after `banger vm {verb} {name}`, `banger vm ssh {name}` enters the guest")
+            }
+        };
+        format!("{enter}; `banger vm delete {name}` removes it")
+    }
+}
+
 impl From<ProvisionError> for EngineError {
     fn from(error: ProvisionError) -> Self {
         ImageBuildError::from(error).into()
@@ -113,6 +146,7 @@ impl Explain for ImageBuildError {
             Self::Failed { source, .. } => source.code(),
             Self::Provision(source) => source.code(),
             Self::Filesystem(source) => source.code(),
+            Self::GuestEnded { .. } => ErrorCode::GuestFailed,
             Self::NoSsh { .. } => ErrorCode::Timeout,
             Self::List { .. }
             | Self::TooSmall { .. }
@@ -127,12 +161,11 @@ impl Explain for ImageBuildError {
         match self {
             Self::Failed { source, kept, .. } => {
                 let mut hints = source.hints();
-                if let Some(vm) = kept {
-                    hints.push(format!(
-                        "`banger vm ssh {vm}` enters the guest; `banger vm delete {vm}` removes it"
-                    ));
-                }
+                hints.extend(kept.as_ref().map(KeptVm::hint));
                 hints
+            }
+            Self::GuestEnded { name, tail, .. } => {
+                said("the console", tail).into_iter().chain([see_why(name)]).collect()
             }
             Self::Provision(source) => {
                 let mut hints = source.hints();
@@ -150,9 +183,9 @@ impl Explain for ImageBuildError {
                     "give the modules of the kernel, or its own archive with `--initrd`".to_owned(),
                 ]
             }
-            Self::InTheMaking { name, .. } => vec![format!(
-                "wait until that is over, or end it with `banger vm delete {name}`"
-            )],
+            Self::InTheMaking { name, .. } => {
+                vec![format!("wait until that is over, or end it with `banger vm delete {name}`")]
+            }
             Self::Cancelled | Self::Ended { .. } | Self::NotRunning { .. } => Vec::new(),
         }
     }
