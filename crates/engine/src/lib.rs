@@ -60,7 +60,7 @@ pub use error::{
 pub use forward::{ForwardState, ForwardView, NotBound};
 pub use import::{ImportImage, Importer, RealImporter};
 pub use measure::Measures;
-pub use operation::{Operation, Outcome, Phase, Progress};
+pub use operation::{Line, Operation, Outcome, Phase, Progress};
 pub use permit::Permission;
 pub use reach::{Reach, TcpReach};
 pub use register::NewImage;

@@ -6,8 +6,17 @@ use crate::view::VmView;
 use banger_core::id::OpId;
 use banger_core::unit::elapsed_ms;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// How much room there is for lines that are not yet read, in bytes. An asker may be suspended, and
+/// a guest's program print without end.
+const ROOM: usize = 512 << 10;
+/// What a line takes beyond its text, at most.
+const LINE_COST: usize = 256;
+/// What is told in place of lines.
+pub(crate) const MORE: &str = "[banger: more is in the log]";
 
 /// A stretch of an operation that a user may have to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +100,26 @@ pub enum Progress {
     },
     /// Something worth knowing that is no failure.
     Note(String),
-    /// A line that a guest's program said.
-    Line(String),
+    /// A line that a guest's program said. Some are left out where they are not read.
+    Line(Line),
     /// The operation succeeded.
     Done(Box<Outcome>),
     /// The operation failed.
     Failed(Box<OperationError>),
+}
+
+/// A line, with the room that it takes until it is read.
+#[derive(Debug)]
+pub struct Line {
+    text: String,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Line {
+    /// The text, without a line feed.
+    pub fn into_text(self) -> String {
+        self.text
+    }
 }
 
 /// What a successful operation came to.
@@ -112,7 +135,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// An operation that has begun. It goes on to its end even when this is dropped.
+/// An operation that has begun. It goes on to its end even when this is dropped; an import alone is of
+/// no use to anybody then, and is broken off.
 #[derive(Debug)]
 pub struct Operation {
     /// Its id: in every log line and error of it.
@@ -145,6 +169,8 @@ pub(crate) struct Reporter {
     pub(crate) id: OpId,
     measures: Measures,
     sender: mpsc::UnboundedSender<Progress>,
+    /// For lines; a permit is a byte.
+    room: Arc<Semaphore>,
     timings: Vec<(Phase, Duration)>,
     notes: Vec<String>,
     left: Vec<LeftBehind>,
@@ -156,9 +182,10 @@ impl Reporter {
     /// Both ends of a new operation.
     pub(crate) fn new(id: OpId, measures: Measures) -> (Self, Operation) {
         let (sender, progress) = mpsc::unbounded_channel();
+        let operation = Operation { id: id.clone(), progress };
+        let (room, stage) = (Arc::new(Semaphore::new(ROOM)), None);
         let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
-        let reporter = Self { id: id.clone(), measures, sender, timings, notes, left, stage: None };
-        (reporter, Operation { id, progress })
+        (Self { id, measures, sender, room, timings, notes, left, stage }, operation)
     }
 
     /// Nobody has to be listening: an operation goes on without its asker.
@@ -205,7 +232,8 @@ impl Reporter {
     pub(crate) fn fork(&self) -> Self {
         let (timings, notes, left) = (Vec::new(), Vec::new(), Vec::new());
         let (id, sender, measures) = (self.id.clone(), self.sender.clone(), self.measures.clone());
-        Self { id, measures, sender, timings, notes, left, stage: None }
+        let room = Arc::clone(&self.room);
+        Self { id, measures, sender, room, timings, notes, left, stage: None }
     }
 
     /// Takes what such a part has come to.
@@ -218,7 +246,8 @@ impl Reporter {
 
     /// What passes on the lines of a guest's programs.
     pub(crate) fn lines(&self) -> LineSender {
-        LineSender(self.sender.clone())
+        let (sender, room) = (self.sender.clone(), Arc::clone(&self.room));
+        LineSender { sender, room, is_full: false }
     }
 
     /// The phase that is under way, in words: where an operation ends early, the one that failed.
@@ -264,13 +293,36 @@ impl Reporter {
     }
 }
 
-/// Passes on lines. Nobody has to be listening.
+/// Passes on lines. Nobody has to be listening, and who listens may be slow: lines that there is no
+/// room for are left out.
 #[derive(Debug)]
-pub(crate) struct LineSender(mpsc::UnboundedSender<Progress>);
+pub(crate) struct LineSender {
+    sender: mpsc::UnboundedSender<Progress>,
+    room: Arc<Semaphore>,
+    /// The last line was left out.
+    is_full: bool,
+}
 
 impl LineSender {
-    pub(crate) fn send(&self, line: &str) {
-        if let Err(unheard) = self.0.send(Progress::Line(line.to_owned())) {
+    pub(crate) fn send(&mut self, line: &str) {
+        // Not for each line that just fits again.
+        if self.is_full && self.room.available_permits() < ROOM / 2 {
+            return;
+        }
+        let cost = (line.len() + LINE_COST).min(ROOM);
+        let cost = u32::try_from(cost).expect("the room has less than 4 GiB");
+        match Arc::clone(&self.room).try_acquire_many_owned(cost) {
+            Ok(room) => self.pass_on(line, Some(room)),
+            // Once until somebody reads, so that there are not many of these either.
+            Err(_) if !self.is_full => self.pass_on(MORE, None),
+            Err(_) => {}
+        }
+    }
+
+    fn pass_on(&mut self, line: &str, room: Option<OwnedSemaphorePermit>) {
+        self.is_full = room.is_none();
+        let line = Line { text: line.to_owned(), _room: room };
+        if let Err(unheard) = self.sender.send(Progress::Line(line)) {
             tracing::trace!(?unheard, "nobody listens");
         }
     }
@@ -309,4 +361,56 @@ pub(crate) struct Running {
 pub(crate) struct Finished {
     pub(crate) vm: Option<VmView>,
     pub(crate) changed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has been told: the lines, and how much else.
+    fn read(operation: &mut Operation) -> (Vec<String>, usize) {
+        let (mut lines, mut others) = (Vec::new(), 0);
+        while let Ok(progress) = operation.progress.try_recv() {
+            match progress {
+                Progress::Line(line) => lines.push(line.into_text()),
+                _ => others += 1,
+            }
+        }
+        (lines, others)
+    }
+
+    #[test]
+    fn who_does_not_read_misses_lines_and_nothing_else() {
+        let (mut report, mut operation) = Reporter::new(OpId::from_entropy(1), Measures::default());
+        let (mut lines, mut of_a_part) = (report.lines(), report.fork().lines());
+        for round in 0..3 {
+            let phase = report.begin(Phase::Boot);
+            for _ in 0..10_000 {
+                lines.send(&"y".repeat(1000));
+                lines.send("");
+            }
+            report.end(phase);
+            report.note(format!("round {round}"));
+        }
+        of_a_part.send(&"z".repeat(2000));
+        let (told, others) = read(&mut operation);
+        assert_eq!(others, 9);
+        let bytes: usize = told.iter().map(|line| line.len() + LINE_COST).sum();
+        assert!(bytes > ROOM / 2 && bytes < ROOM + 4 * LINE_COST, "{bytes}");
+        assert_eq!(told.iter().filter(|line| *line == MORE).count(), 2, "one from each sender");
+
+        for line in ["one", "two"] {
+            lines.send(line);
+        }
+        of_a_part.send("three");
+        assert_eq!(read(&mut operation), (["one", "two", "three"].map(str::to_owned).into(), 0));
+    }
+
+    #[test]
+    fn a_line_that_is_larger_than_the_room_is_passed_on() {
+        let (report, mut operation) = Reporter::new(OpId::from_entropy(1), Measures::default());
+        let long = "y".repeat(2 * ROOM);
+        report.lines().send(&long);
+        assert_eq!(read(&mut operation).0, [long]);
+    }
 }

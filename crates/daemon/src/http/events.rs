@@ -86,7 +86,7 @@ fn event(id: &OpId, report: Progress) -> Event {
         }
         Progress::Amount { done, total } => Event::Amount { done, total },
         Progress::Note(message) => Event::Note { message },
-        Progress::Line(text) => Event::Line { text },
+        Progress::Line(line) => Event::Line { text: line.into_text() },
         Progress::Done(outcome) => {
             Event::Done { outcome: Box::new(view::outcome(id.clone(), *outcome)) }
         }

@@ -1,7 +1,7 @@
 //! A build's own log: what its guest says, raw and bounded, and what of it is shown while it comes.
 
 use crate::error::EngineError;
-use crate::operation::LineSender;
+use crate::operation::{LineSender, MORE};
 use banger_core::error::{chain, fault};
 use banger_core::id::OpId;
 use banger_host::raw_log;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const KEPT: usize = 20;
 /// How much is written between two looks at the log's length.
 const STRETCH: usize = 256 << 10;
-/// How many lines are shown within one window. A script can print without end, and whoever reads the
-/// events may be slow; the log has every line.
+/// How many lines are shown within one window. A script can print without end, and a terminal shows no
+/// more to a person; the log has every line.
 const WINDOW: Duration = Duration::from_secs(1);
 const SHOWN: usize = 100;
 
@@ -101,7 +101,7 @@ impl<'a> Lines<'a> {
         self.shown += 1;
         match self.shown {
             ..=SHOWN => self.sender.send(line),
-            shown if shown == SHOWN + 1 => self.sender.send("[banger: more is in the log]"),
+            shown if shown == SHOWN + 1 => self.sender.send(MORE),
             _ => {}
         }
     }
