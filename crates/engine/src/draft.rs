@@ -158,17 +158,16 @@ impl Draft {
     }
 }
 
-/// Copies a file into a draft; returns where it is once the image is whole. What is not copied stays.
+/// Copies a file into a draft; returns where it is once the image is whole.
 pub(crate) fn copy_into(
     paths: &ImagePaths,
     bench: &dyn Workbench,
     from: &Path,
     name: &str,
 ) -> Result<PathBuf, EngineError> {
-    let target = paths.draft.join(name);
-    let copied = bench.copy(from, &target);
-    let at = copied.map_err(EngineError::file("copy", from))?;
-    Ok(if at == target { paths.dir.join(name) } else { at })
+    let copied = bench.copy(from, &paths.draft.join(name));
+    copied.map_err(EngineError::file("copy", from))?;
+    Ok(paths.dir.join(name))
 }
 
 fn whole(image: ImageId, ImagePaths { dir, draft }: ImagePaths) -> Resource {

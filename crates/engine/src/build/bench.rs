@@ -7,7 +7,7 @@ use banger_provision::{Guest, Login, SessionError, SshGuest};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub trait Workbench: Send + Sync + fmt::Debug {
     /// Moves a disk, so that it is at the one place or the other.
     fn take(&self, disk: &Path, target: &Path) -> io::Result<()>;
 
-    /// Copies a kernel or an archive; returns where it is then.
-    fn copy(&self, file: &Path, target: &Path) -> io::Result<PathBuf>;
+    /// Copies a kernel or an archive.
+    fn copy(&self, file: &Path, target: &Path) -> io::Result<()>;
 
     /// Copies a root file system: by sharing its blocks where that can be, else with its holes kept.
     fn copy_rootfs(&self, rootfs: &Path, target: &Path, cancel: &AtomicBool) -> io::Result<()>;
@@ -56,10 +56,9 @@ impl Workbench for RealWorkbench {
         fs::rename(disk, target)
     }
 
-    fn copy(&self, file: &Path, target: &Path) -> io::Result<PathBuf> {
+    fn copy(&self, file: &Path, target: &Path) -> io::Result<()> {
         fs::copy(file, target)?;
-        fs::File::open(target)?.sync_all()?;
-        Ok(target.to_owned())
+        fs::File::open(target)?.sync_all()
     }
 
     fn copy_rootfs(&self, rootfs: &Path, target: &Path, cancel: &AtomicBool) -> io::Result<()> {

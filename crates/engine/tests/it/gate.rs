@@ -7,7 +7,7 @@ use banger_image::fsck::FsckError;
 use banger_provision::{Call, Ended, Guest, LineSink, Login, SessionError};
 use banger_vmm::{Capabilities, Driver, Launch, Machine, MachineStatus, VmmError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl Workbench for GatedBench {
         self.bench.take(disk, target)
     }
 
-    fn copy(&self, file: &Path, target: &Path) -> io::Result<PathBuf> {
+    fn copy(&self, file: &Path, target: &Path) -> io::Result<()> {
         self.gate.pass_blocking("copy");
         self.bench.copy(file, target)
     }
