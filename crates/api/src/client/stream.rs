@@ -40,7 +40,7 @@ impl Body {
 
 /// The events of an operation.
 ///
-/// The operation goes on in the daemon when this is dropped.
+/// The operation goes on in the daemon when this is dropped; only an import is broken off then.
 #[derive(Debug)]
 pub struct EventStream {
     request: String,
