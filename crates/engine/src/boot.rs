@@ -190,9 +190,13 @@ impl VmTask {
         report: &mut Reporter,
     ) -> EngineError {
         let Progress { plan, mut added, undo: mut left } = progress;
-        if added.iter().any(|key| key.role() == Role::VmDir) {
+        let is_first = added.iter().any(|key| key.role() == Role::VmDir);
+        let is_ended_build =
+            self.vm.purpose.is_temporary() && matches!(error, EngineError::Interrupted { .. });
+        if is_first && !is_ended_build {
             postmortem::keep(&self.shared.settings.layout, &self.current(), &mut error);
-        } else {
+        }
+        if !is_first {
             // A guest that got as far as to run may have grown into a disk that this start added.
             added.retain(|key| !key.role().persists());
         }

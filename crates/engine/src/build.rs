@@ -26,7 +26,7 @@ pub(crate) use running::Builds;
 pub(crate) use stale::staleness;
 
 use crate::console::last_lines;
-use crate::create::{discard, register};
+use crate::create::{discard, register, remove};
 use crate::draft::Draft;
 use crate::engine::{Answer, Gone, NewVm, StartOptions};
 use crate::error::{EngineError, ImageBuildError, KeptVm};
@@ -88,11 +88,14 @@ async fn try_build(
     let (base, image) = base(shared, &plan).await?;
     let log = BuildLog::create(shared.settings.layout.state_dir(), &report.id)?;
     let kernel = match plan.kernel.take() {
-        Some(own) => Some(place(shared, &report.id, own).await?),
-        None => None,
+        Some(own) => place(shared, &report.id, own).await.map(Some),
+        None => Ok(None),
     };
-    let own = kernel.as_ref().map(|placed| placed.boot.clone());
-    let handle = temporary_vm(shared, &report.id, &plan, &base, own)?;
+    let made = kernel.and_then(|kernel| {
+        let own = kernel.as_ref().map(|placed| placed.boot.clone());
+        Ok((temporary_vm(shared, &report.id, &plan, &base, own)?, kernel))
+    });
+    let (handle, kernel) = made.inspect_err(|_refused| log.remove())?;
     report.note(format!("what the guest says goes to `{}`", log.path().display()));
     let shared = Arc::clone(shared);
     let cleaning = AtomicBool::new(false);
@@ -383,6 +386,11 @@ impl Job {
         let source = match kept {
             Some(_) => {
                 self.kernel.into_iter().for_each(Placed::keep);
+                error
+            }
+            // Nobody asks why it failed, and the copies that are kept of failed ones are few.
+            None if was_ended(&error) => {
+                remove(&self.shared, &self.handle, report).await;
                 error
             }
             None => discard(&self.shared, &self.handle, error, report).await,

@@ -61,10 +61,14 @@ pub(crate) async fn discard(
     report: &mut Reporter,
 ) -> EngineError {
     postmortem::keep(&shared.settings.layout, &handle.view(), &mut error);
-    match handle
-        .ask(Work::Delete, Reporter::new(report.id.clone(), shared.measures.clone()).0)
-        .await
-    {
+    remove(shared, handle, report).await;
+    error
+}
+
+/// Removes a VM that was not to be.
+pub(crate) async fn remove(shared: &Shared, handle: &VmHandle, report: &mut Reporter) {
+    let unheard = Reporter::new(report.id.clone(), shared.measures.clone()).0;
+    match handle.ask(Work::Delete, unheard).await {
         Ok((_, Ok(_))) => {}
         Ok((undo, Err(why))) => {
             tracing::error!(error = fault(&why), "the undo of a create failed");
@@ -73,7 +77,6 @@ pub(crate) async fn discard(
         }
         Err(Gone) => tracing::debug!("another request has deleted the VM already"),
     }
-    error
 }
 
 /// Gives the VM its identity, its record and its task.

@@ -44,6 +44,13 @@ impl BuildLog {
         Ok(Self { file: file.map_err(EngineError::file("create", &path))?, path })
     }
 
+    /// Removes it. That of a build that was refused says nothing.
+    pub(super) fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "an empty log stays");
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -4,7 +4,7 @@
 use crate::world::{IMAGES, LONG, World, error, finish, new_vm};
 use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::state::VmState;
-use banger_core::vm::Purpose;
+use banger_core::vm::{OverlayMethod, Purpose};
 use banger_engine::{BuildCopy, BuildImage, EngineError, ImageBuildError, Progress};
 use banger_image::initrd::GUEST_MODULES;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -213,6 +213,7 @@ async fn a_build_is_cancelled_in_each_of_its_phases() {
         assert_eq!(error.code(), ErrorCode::Interrupted, "{wanted}: {}", chain(&error));
         assert_images(&world, &[], wanted).await;
         assert!(world.engine.cancel(&op).is_err(), "{wanted}: it is over");
+        assert_eq!(world.files("failed"), Vec::<String>::new(), "{wanted}: nobody asks why");
     }
 }
 
@@ -403,4 +404,21 @@ async fn a_script_too_large_to_be_one_is_refused() {
     let refused = chain(&error(finish(world.engine.build_image(request)).await));
     assert!(refused.ends_with("it has more than 16777216 bytes"), "{refused}");
     assert_images(&world, &[], &refused).await;
+}
+
+#[tokio::test]
+async fn a_build_for_whose_vm_there_is_no_address_leaves_not_even_a_log() {
+    let world = World::with(OverlayMethod::Copy, "172.16.0.1/30").await;
+    world.create("otter").await.unwrap();
+    let before = world.objects();
+    let (kernel, _) = own_kernel(&world);
+    let request = BuildImage { kernel: Some(kernel), ..request(&world, "dev") };
+    let refused = error(finish(world.engine.build_image(request)).await);
+    assert_eq!(refused.to_string(), "all 1 addresses of 172.16.0.1/30 are taken");
+    assert_eq!(world.files("builds"), Vec::<String>::new());
+    assert_eq!((world.objects(), world.engine.list().len()), (before, 1));
+    // Nothing holds its name.
+    world.delete("otter").await.unwrap();
+    build(&world, "dev").await.unwrap();
+    assert_images(&world, &["dev"], "built").await;
 }

@@ -131,6 +131,7 @@ async fn whoever_ends_the_vm_ends_the_build_with_that_reason_and_nothing_is_kept
                 drop(finish(operation).await);
             }
             assert_images(&world, &[], &context).await;
+            assert_eq!(world.files("failed"), Vec::<String>::new(), "{context}: nobody asks why");
         }
     }
 }
