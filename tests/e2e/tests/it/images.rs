@@ -1,6 +1,6 @@
 //! Building images by booting one.
 
-use crate::stage::{Repository, Site, kernel_module, marked_kernel};
+use crate::stage::{Repository, Site, kernel_module, marked_kernel, tool};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -28,6 +28,45 @@ fn script(path: &Path, text: &str) -> String {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+/// What debugfs(8) says of an image, which is mounted nowhere.
+fn debugfs(rootfs: &str, request: &str) -> String {
+    tool("debugfs", &["-R", request, rootfs])
+}
+
+/// The names in a directory of an image.
+fn names_in(rootfs: &str, dir: &str) -> Vec<String> {
+    // A line is `/inode/mode/owner/group/name/size/`.
+    let listed = debugfs(rootfs, &format!("ls -p {dir}"));
+    let names = listed.lines().filter_map(|line| line.split('/').nth(5));
+    names.filter(|name| ![".", ".."].contains(name)).map(str::to_owned).collect()
+}
+
+/// Nothing is in the image of who the guest was that it was made in, and nothing that it downloaded.
+fn assert_is_nobodys(rootfs: &str) {
+    // A name that is there, one that is not, in each directory: what is not read is no proof.
+    for (dir, there, gone) in [
+        ("/etc/ssh", "sshd_config", "ssh_host_"),
+        ("/etc", "machine-id", "hostname"),
+        ("/etc", "passwd", "resolv.conf"),
+        ("/root/.ssh", "authorized_keys", "id_"),
+        ("/var/lib/apt/lists", "partial", "172.16.0.1"),
+        ("/var/cache/apt/archives", "partial", "otter"),
+        ("/var/cache/apt", "archives", "pkgcache"),
+    ] {
+        let names = names_in(rootfs, dir);
+        assert!(names.iter().any(|name| name == there), "{dir}: {names:?}");
+        assert!(!names.iter().any(|name| name.starts_with(gone)), "{dir}: {names:?}");
+    }
+    for empty in ["/etc/machine-id", "/root/.ssh/authorized_keys"] {
+        assert_eq!(debugfs(rootfs, &format!("cat {empty}")), "", "{empty}");
+    }
+    let is_there = |path| debugfs(rootfs, &format!("stat {path}")).contains("Inode: ");
+    assert!(is_there("/var/lib/dpkg/status"));
+    for path in ["/var/tmp/banger-build", "/var/lib/systemd/random-seed"] {
+        assert!(!is_there(path), "{path}");
+    }
 }
 
 #[test]
@@ -72,6 +111,7 @@ fn an_image_is_built_with_packages_modules_files_and_scripts_and_vms_boot_from_i
     assert_eq!((&image["kind"], &image["origin"]), (&"managed".into(), &"built".into()));
     assert_eq!(image["size_bytes"], 9u64 << 30);
     let rootfs = image["rootfs"].as_str().unwrap();
+    assert_is_nobodys(rootfs);
     let manifest = document(rootfs, ".packages.json");
     assert_eq!(manifest["request"]["packages"], serde_json::json!(["otter"]));
     assert_eq!(manifest["package_manager"], "apt");
