@@ -25,6 +25,7 @@ pub mod requirement;
 pub mod resolved;
 pub mod resolver;
 pub mod server;
+pub mod simulation;
 pub mod socket;
 pub mod startup;
 pub mod state;

@@ -3,10 +3,12 @@
 use banger_api::{ErrorBody, Version, build};
 use banger_core::error::{fault, render_manual};
 use banger_core::resource::Gatekeeper;
+use banger_core::unit::MiB;
 use banger_daemon::http;
 use banger_daemon::problem;
-use banger_daemon::startup::{Daemon, Options, Simulation, StartError};
-use banger_host::{Fault, GuestScript};
+use banger_daemon::simulation::{BootsFrom, Lack, Simulation};
+use banger_daemon::startup::{Daemon, Options, StartError};
+use banger_host::{Fault, ForeignLink, GuestScript, ProgramScript};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -42,6 +44,22 @@ struct Args {
     /// With --sim: firewalls that let nothing of guests through, as `iptables-nft` or `firewalld`
     #[arg(long, value_name = "FIREWALLS", requires = "sim", value_delimiter = ',')]
     sim_gatekeeper: Vec<Gatekeeper>,
+    /// With --sim: what the host lacks, as `kvm`, `tun` or `nft`; several with commas
+    #[arg(long, value_name = "THINGS", requires = "sim", value_delimiter = ',')]
+    sim_lack: Vec<Lack>,
+    /// With --sim: an interface that is somebody else's, as `theirs0` or `theirs0=10.0.0.1/24`
+    #[arg(long, value_name = "LINK", requires = "sim")]
+    sim_link: Vec<ForeignLink>,
+    /// With --sim: what all disks may measure together, as `8G`
+    #[arg(long, value_name = "SIZE", requires = "sim")]
+    sim_capacity: Option<MiB>,
+    /// With --sim: how a program in a guest fails, told by words of its command line, with exit code
+    /// and last line, as `script-1=3:no otter`
+    #[arg(long, value_name = "WORDS=EXIT:LINE", requires = "sim")]
+    sim_program: Vec<ProgramScript>,
+    /// With --sim: take images from the runtime bundle, whose files have to be there
+    #[arg(long, requires = "sim")]
+    sim_bundle: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -85,6 +103,11 @@ fn run(args: Args) -> Result<(), StartError> {
         guest: args.sim_guest,
         pace: Duration::from_millis(args.sim_pace),
         gatekeepers: args.sim_gatekeeper,
+        lacks: args.sim_lack,
+        links: args.sim_link,
+        capacity: args.sim_capacity,
+        programs: args.sim_program,
+        boots_from: if args.sim_bundle { BootsFrom::Bundle } else { BootsFrom::Nothing },
     });
     let options = Options { config: args.config, sim };
     // Requests are few and short; two threads keep the daemon small.

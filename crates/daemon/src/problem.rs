@@ -111,7 +111,15 @@ pub fn describe_operation(failed: &OperationError) -> ErrorBody {
         body.hints
             .push(format!("`{}` is left; the daemon tries again when it starts", first.object));
     }
+    if body.hints.is_empty() && is_unexplained(body.code) {
+        body.hints.push(format!("`banger daemon logs --op {}` shows each step", failed.op_id));
+    }
     body
+}
+
+/// Whether nobody who reads the message alone could know what to do.
+fn is_unexplained(code: ErrorCode) -> bool {
+    !matches!(code, ErrorCode::InvalidRequest | ErrorCode::Interrupted)
 }
 
 /// An error without a code of its own that reaches a user: a defect.

@@ -19,25 +19,24 @@ use crate::requirement::{self, Requirement};
 use crate::resolved::{HostDns, Wish};
 use crate::resolver::{FixedServers, HostServers, host_nameservers};
 use crate::server;
+use crate::simulation::{BootsFrom, Simulation};
 use crate::socket::{self, Socket};
 use crate::state::{About, AppState};
 use banger_api::{Choice, build};
 use banger_core::dirs::{Dirs, Surroundings};
 use banger_core::dns::ZONE;
 use banger_core::names::Layout;
-use banger_core::resource::Gatekeeper;
 use banger_core::vm::OverlayMethod;
 use banger_dns::{Authority, Forwarder, Upstreams};
 use banger_engine::sim::sim_ports;
 use banger_engine::{Engine, Images, Ports, RealImporter, RealWorkbench, Settings, TcpReach};
 use banger_host::resolved::Resolved;
-use banger_host::{Fault, GuestScript, LinuxHost, Pace, SimHost, SimOptions};
+use banger_host::{LinuxHost, SimHost};
 use banger_image::bundle::{BundleSource, PIN_FILE};
 use banger_vmm::detect_kvm;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,19 +55,6 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// How to simulate the host, if it is to be simulated.
     pub sim: Option<Simulation>,
-}
-
-/// How to simulate the host.
-#[derive(Debug, Clone, Default)]
-pub struct Simulation {
-    /// What goes wrong.
-    pub faults: Vec<Fault>,
-    /// How guests behave.
-    pub guest: GuestScript,
-    /// How long a guest takes to boot and to end.
-    pub pace: Duration,
-    /// Firewalls of others that let nothing of guests through.
-    pub gatekeepers: Vec<Gatekeeper>,
 }
 
 /// A daemon that is ready to serve. Dropping it removes its socket and gives up its lock.
@@ -184,18 +170,7 @@ struct World {
 impl World {
     fn real(config: &Config, layout: &Layout, bundle: &BundleSource) -> Result<Self, StartError> {
         let beside = program_dir().map_err(StartError::Program)?;
-        let guest_init = match std::env::var_os("BANGER_GUEST_INIT") {
-            Some(path) if !path.is_empty() => PathBuf::from(path),
-            _ => beside.join("banger-init"),
-        };
-        // The engine reads it when it opens: a guest without it is not banger's.
-        requirement::check(&[Requirement {
-            what: "banger-init",
-            path: guest_init.clone(),
-            hints: vec![
-                "build it, put it beside `bangerd`, or name it in `BANGER_GUEST_INIT`".to_owned(),
-            ],
-        }])?;
+        let guest_init = guest_init(&beside)?;
         let kvm = detect_kvm();
         let programs = Programs::find(config, &beside);
         let (kind, vmm) = choose::choose_vmm(config, &kvm, &programs);
@@ -232,11 +207,14 @@ impl World {
         layout: &Layout,
         simulation: &Simulation,
     ) -> Result<Self, StartError> {
-        let mut options = SimOptions::new(layout.state_dir().join(SIM_JOURNAL));
-        options.faults.clone_from(&simulation.faults);
-        options.guest = simulation.guest;
-        options.gatekeepers.clone_from(&simulation.gatekeepers);
-        options.pace = Pace { boot: simulation.pace, shutdown: simulation.pace };
+        let options = simulation.options(layout.state_dir().join(SIM_JOURNAL));
+        let (images, guest_init): (fn(BundleSource) -> Images, _) = match simulation.boots_from {
+            BootsFrom::Nothing => (|_| Images::Simulated, PathBuf::new()),
+            BootsFrom::Bundle => {
+                let beside = program_dir().map_err(StartError::Program)?;
+                (Images::Bundle, guest_init(&beside)?)
+            }
+        };
         let host = Arc::new(SimHost::open(layout.clone(), options)?);
         host.on_crash(|| std::process::abort());
         let ports = sim_ports(Arc::clone(&host));
@@ -250,10 +228,11 @@ impl World {
             vmm: choice(kind.as_str()),
             overlay: choice(OverlayMethod::Copy.as_str()),
             method: OverlayMethod::Copy,
-            images: |_| Images::Simulated,
-            guest_init: PathBuf::new(),
+            images,
+            guest_init,
             survey: Arc::new(SimSurvey {
                 host,
+                lacks: simulation.lacks.clone(),
                 usual: Demand {
                     memory: config.defaults.memory,
                     overlay: OverlayMethod::Copy,
@@ -292,6 +271,22 @@ impl World {
             ssh_key: config.ssh_key.clone(),
         }
     }
+}
+
+/// The program that every guest starts with. The engine reads it when it opens: a guest without it is
+/// not banger's.
+fn guest_init(beside: &Path) -> Result<PathBuf, StartError> {
+    let path = match std::env::var_os("BANGER_GUEST_INIT") {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => beside.join("banger-init"),
+    };
+    let remedy = "build it, put it beside `bangerd`, or name it in `BANGER_GUEST_INIT`";
+    requirement::check(&[Requirement {
+        what: "banger-init",
+        path: path.clone(),
+        hints: vec![remedy.to_owned()],
+    }])?;
+    Ok(path)
 }
 
 /// The listener for guests, if they are to ask the daemon. Those of a simulation ask nobody, and

@@ -364,6 +364,26 @@ impl EngineError {
         }
     }
 
+    /// The cause that knows all there is to do.
+    fn explained_by(&self) -> Option<&dyn Explain> {
+        Some(match self {
+            Self::Image(source) => source,
+            Self::ImageBuild(source) => source,
+            Self::Bundle(source) => source,
+            Self::Build(source) => source,
+            Self::Verify(source) => source,
+            Self::Fetch(source) => source,
+            Self::Pin(source) => source,
+            Self::Import(source) => source,
+            Self::Network { source }
+            | Self::ImageDirectory(source)
+            | Self::Permit { source, .. }
+            | Self::Withdraw { source, .. }
+            | Self::Host(source) => source,
+            _ => return None,
+        })
+    }
+
     /// Points the error at the place where the raw output was saved.
     pub(crate) fn relocate_log(&mut self, saved: PathBuf) {
         match self {
@@ -434,15 +454,27 @@ impl Explain for EngineError {
     }
 
     fn hints(&self) -> Vec<String> {
+        if let Some(cause) = self.explained_by() {
+            return cause.hints();
+        }
         match self {
             Self::Reference(source) => reference_hints(source),
-            Self::Image(source) => source.hints(),
-            Self::ImageBuild(source) => source.hints(),
             Self::Spec(SpecError::Shrink { .. }) => {
                 vec!["disks only grow: give a larger size, or make a new VM".to_owned()]
             }
             Self::NameTaken { name } => {
                 vec![format!("pick another name, or delete that VM with `banger vm delete {name}`")]
+            }
+            Self::Interrupted { name, .. } => {
+                vec![format!("`banger vm show {name}` tells how the VM is now")]
+            }
+            Self::File { action: "read", source, .. }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                vec![
+                    "check the path; the daemon reads it, on the machine that it runs on"
+                        .to_owned(),
+                ]
             }
             Self::WrongState { name, state, .. } => wrong_state_hints(name, *state),
             Self::SubnetExhausted { .. } => vec![
@@ -454,12 +486,6 @@ impl Explain for EngineError {
                 format!("`banger vm forward {name} --remove {}` frees it", from.argument()),
             ],
             Self::Forward(_) => vec!["choose another port of the host, as in `8081:80`".to_owned()],
-            Self::Bundle(source) => source.hints(),
-            Self::Build(source) => source.hints(),
-            Self::Verify(source) => source.hints(),
-            Self::Fetch(source) => source.hints(),
-            Self::Pin(source) => source.hints(),
-            Self::Import(source) => source.hints(),
             Self::HalfDeleted { name, .. } => {
                 vec![format!("finish it with `banger vm delete {name}`")]
             }
@@ -479,11 +505,6 @@ impl Explain for EngineError {
                 hints.push("the daemon tries again at its next start".to_owned());
                 hints
             }
-            Self::Network { source }
-            | Self::ImageDirectory(source)
-            | Self::Permit { source, .. }
-            | Self::Withdraw { source, .. }
-            | Self::Host(source) => source.hints(),
             Self::Vmm { name, source, tail, .. } => {
                 let mut hints = source.hints();
                 hints.extend(said("the VMM", tail));

@@ -23,8 +23,8 @@ pub use error::HostError;
 pub use holder::{Holder, holder_in_words, port_holder};
 pub use linux::{LinuxHost, copy_file};
 pub use sim::{
-    Artifacts, Effect, Fault, FaultError, ForeignLink, GuestScript, GuestScriptError, Pace,
-    SimHost, SimOptions, Verb,
+    Artifacts, Effect, Fault, FaultError, ForeignLink, ForeignLinkError, GuestScript,
+    GuestScriptError, Pace, ProgramScript, ProgramScriptError, SimHost, SimOptions, Verb,
 };
 
 use banger_core::resource::{Observed, Resource, VmmProcess};

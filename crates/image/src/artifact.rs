@@ -90,9 +90,7 @@ impl Explain for ArtifactError {
 
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::Missing { .. } => {
-                "check the path, or rebuild the bundle with `banger bundle build`"
-            }
+            Self::Missing { .. } => "check the path; where it was right before, put the file back",
             Self::Read { .. } => "make the file readable for the daemon's user",
             Self::Kernel { source: KernelError::Packed, .. } => {
                 "take the `vmlinux` out of it with `extract-vmlinux` from Linux's `scripts`, or \

@@ -57,9 +57,12 @@ pub(crate) fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
 
 /// Starts the program and goes on.
 pub(crate) fn start(fake: &Fake, args: &[&str]) -> Child {
-    let mut command = against(fake, args);
-    command.env("PATH", fake.dir()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+    piped(against(fake, args).env("PATH", fake.dir()))
+}
+
+/// Starts a program whose words are read at its end.
+pub(crate) fn piped(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 pub(crate) fn send(child: &Child, signal: Signal) {

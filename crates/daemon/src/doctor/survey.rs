@@ -1,6 +1,7 @@
 //! Gathering the facts: from the real host, or from nowhere for a simulated one.
 
 use super::{Demand, Disks, Facts, VersionSaid};
+use crate::simulation::Lack;
 use banger_api::{Choice, Setting};
 use banger_core::image::Image;
 use banger_core::unit::MiB;
@@ -122,11 +123,13 @@ fn look_at_key(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// A simulated host, which has everything.
+/// A simulated host, which has everything that it is not said to lack.
 #[derive(Debug, Clone)]
 pub struct SimSurvey {
     /// The host, which may have a firewall.
     pub host: Arc<SimHost>,
+    /// What it lacks.
+    pub lacks: Vec<Lack>,
     /// What a VM would be by default.
     pub usual: Demand,
     /// The settings with their origins.
@@ -139,7 +142,9 @@ impl Survey for SimSurvey {
     }
 
     fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
-        Facts { settings: self.settings.clone(), ..Facts::complete(demand) }
+        let mut facts = Facts { settings: self.settings.clone(), ..Facts::complete(demand) };
+        self.lacks.iter().for_each(|lack| lack.take_from(&mut facts));
+        facts
     }
 
     fn network(&self, question: NetworkQuestion) -> NetworkFacts {

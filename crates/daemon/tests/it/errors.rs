@@ -267,12 +267,13 @@ const CREATE: &str = r#"{"name":"otter","start":{"timeout_s":1}}"#;
 async fn a_host_that_refuses_is_the_last_event_with_its_cause() {
     let server = Server::with_sim(|sim| sim.faults = vec!["ensure:tap".parse().unwrap()]).await;
     let error = failing_create(&server, CREATE).await;
-    let text = show("create", 200, &error);
+    let text = show("create", 200, &error).replace(error["op_id"].as_str().unwrap(), "<op>");
     let words = text.split('`').map(|word| if word.len() == 15 { "<tap>" } else { word });
     insta::assert_snapshot!(words.collect::<Vec<_>>().join("`"), @r"
     create
       200 host: could not prepare the host for `otter`
       caused by: simulated fault: ensure `<tap>`
+      hint: `banger daemon logs --op <op>` shows each step
     ");
     assert_empty(&server).await;
 }

@@ -127,7 +127,12 @@ impl Server {
             bridge: String::new(),
             settings: Vec::new(),
             survey: setup.survey.unwrap_or_else(|| {
-                Arc::new(SimSurvey { host: Arc::clone(&sim), usual: usual(), settings: Vec::new() })
+                Arc::new(SimSurvey {
+                    host: Arc::clone(&sim),
+                    lacks: Vec::new(),
+                    usual: usual(),
+                    settings: Vec::new(),
+                })
             }),
             simulated: true,
         };

@@ -149,7 +149,7 @@ impl Explain for ImageError {
                 "`banger image list` shows all images".to_owned()
             }
             Self::NameTaken { name } => format!(
-                "pick another name, or give that image one with `banger image rename {name}`"
+                "pick another name, or give that image one with `banger image rename {name} OTHER`"
             ),
             Self::BeingMade { .. } => "pick another name, or wait for that image".to_owned(),
             Self::NoKernel { .. } => "build the default image with `banger bundle build`, or \

@@ -1,8 +1,9 @@
-//! Simulated means of a build: a guest whose programs all succeed, with a small Debian in it.
+//! Simulated means of a build: a guest with a small Debian in it, whose programs succeed unless the
+//! host was told otherwise.
 
 use crate::build::Workbench;
 use async_trait::async_trait;
-use banger_host::{HostError, SimHost};
+use banger_host::{HostError, ProgramScript, SimHost};
 use banger_image::fsck::FsckError;
 use banger_provision::{Call, Ended, Exit, Guest, LineSink, Login, SessionError};
 use std::collections::BTreeSet;
@@ -129,6 +130,10 @@ impl Guest for SimGuest {
         tokio::task::yield_now().await;
         lines(SAID);
         let tail = vec![SAID.to_owned()];
+        if let Some(ProgramScript { exit, says, .. }) = self.host.program(&command) {
+            lines(&says);
+            return Ok(Ended { exit: Exit::Code(exit), stdout: Vec::new(), tail: vec![says] });
+        }
         let stdout = self.answer(&argv).into_bytes();
         match self.host.work(&command, || Ok(())) {
             Ok(()) => Ok(Ended { exit: Exit::Code(0), stdout, tail }),

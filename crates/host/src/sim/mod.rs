@@ -25,7 +25,9 @@ mod world;
 
 pub use fault::{Effect, Fault, FaultError, Verb};
 pub use guest::{GuestScript, GuestScriptError};
-pub use options::{Artifacts, ForeignLink, Pace, SimOptions};
+pub use options::{
+    Artifacts, ForeignLink, ForeignLinkError, Pace, ProgramScript, ProgramScriptError, SimOptions,
+};
 
 use crate::facts::{NetworkFacts, NetworkQuestion};
 use crate::{Change, Exit, ExitFuture, Host, HostError, ProcessView, Processes, Signal, raw_log};
@@ -126,6 +128,12 @@ impl SimHost {
     ) -> Result<T, HostError> {
         let object = || disk.display().to_string();
         self.shared.call(Verb::Work, None, object, |state| state.take_disk(disk, act))
+    }
+
+    /// What a program in a guest comes to by its command line, if it does not succeed.
+    pub fn program(&self, command: &str) -> Option<ProgramScript> {
+        let state = self.shared.lock();
+        state.programs.iter().find(|program| command.contains(&program.words)).cloned()
     }
 
     /// Whether a VMM runs and was told to boot its guest.

@@ -3,7 +3,7 @@
 use super::fault::{Effect, FaultPlan, Verb};
 use super::guest::{GuestScript, Happening, spread};
 use super::journal::Journal;
-use super::options::{Artifacts, Pace, SimOptions};
+use super::options::{Artifacts, Pace, ProgramScript, SimOptions};
 use super::real;
 use super::world::{Entry, Life, Object, Process, World, observed};
 use crate::facts::{Concern, Fate, Gate, NetworkQuestion};
@@ -65,6 +65,7 @@ pub(super) struct State {
     artifacts: Artifacts,
     pace: Pace,
     gatekeepers: Vec<Gatekeeper>,
+    pub(super) programs: Vec<ProgramScript>,
     watchers: BTreeMap<Observed, Watcher>,
     queue: BTreeMap<(Instant, u64), Event>,
     queued: u64,
@@ -102,6 +103,7 @@ impl State {
             artifacts: options.artifacts,
             pace: options.pace,
             gatekeepers: options.gatekeepers,
+            programs: options.programs,
             watchers,
             queue: BTreeMap::new(),
             queued: 0,

@@ -359,9 +359,17 @@ impl Explain for ImportError {
                  `banger image register`"
             }
             Self::Compression { .. } => "unpack it, or compress it with gzip, XZ or Zstandard",
-            Self::CutOff { .. } | Self::Digest { .. } | Self::Size { .. } | Self::NoPart { .. } => {
-                "make or copy it once more"
-            }
+            Self::CutOff { .. }
+            | Self::Damaged { .. }
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::NoPart { .. } => "make or copy it once more",
+            Self::Entry {
+                source:
+                    EntryError::Climbs | EntryError::ThroughLink | EntryError::LinkOutside { .. },
+                ..
+            } => "no honest archive has such an entry: use it only if you know who made it",
+            Self::Empty { .. } => "give the directory or archive that has `/etc` and `/usr`",
             Self::Entry { source: EntryError::Absolute, .. } => {
                 "make the archive with names that begin in the tree, for instance with `tar -C`"
             }
