@@ -24,8 +24,12 @@ pub enum Scope {
     Bundle,
     /// Images beside the bundle's.
     Image,
+    /// Importing images.
+    Import,
     /// Disks and the room for them.
     Disk,
+    /// Making a work disk larger.
+    Growth,
     /// The names of VMs.
     Dns,
     /// Whether ledger and host agree.
@@ -34,7 +38,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of a report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Daemon,
         Self::Vm,
         Self::Nat,
@@ -42,7 +46,9 @@ impl Scope {
         Self::Ssh,
         Self::Bundle,
         Self::Image,
+        Self::Import,
         Self::Disk,
+        Self::Growth,
         Self::Dns,
         Self::Leaks,
     ];
@@ -57,7 +63,9 @@ impl Scope {
             Self::Ssh => "ssh",
             Self::Bundle => "bundle",
             Self::Image => "image",
+            Self::Import => "import",
             Self::Disk => "disk",
+            Self::Growth => "growth",
             Self::Dns => "dns",
             Self::Leaks => "leaks",
         }
@@ -186,7 +194,8 @@ pub struct FixReport {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DoctorQuery {
-    /// Only those of this scope: `vm`, `nat`, `network`, `ssh`, `bundle`, `image` or `disk`.
+    /// Only those of this scope: `vm`, `nat`, `network`, `ssh`, `bundle`, `image`, `import`, `disk` or
+    /// `growth`.
     pub scope: Option<Scope>,
 }
 

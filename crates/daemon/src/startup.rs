@@ -238,6 +238,7 @@ impl World {
                     overlay: OverlayMethod::Copy,
                     disks: Disks::New,
                     image: None,
+                    growth: None,
                 },
                 settings: config.settings(),
             }),

@@ -88,6 +88,22 @@ pub fn free_space(dir: &Path) -> io::Result<Bytes> {
     Ok(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
+/// Whether a file in the directory can measure so much; else the reason, as a clause. `None` where that
+/// cannot be tried. The file that is tried has no name, so nothing can be left of it.
+pub fn file_can_measure(dir: &Path, bytes: Bytes) -> Option<Result<(), String>> {
+    use rustix::fs::{Mode, OFlags};
+    // A process that goes beyond this limit is killed, and is not told first (setrlimit(2)).
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+        && most < bytes.0
+    {
+        return Some(Err(format!("this process may write {} at most", Bytes(most))));
+    }
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let tried = rustix::fs::ftruncate(&file, bytes.0).map_err(std::io::Error::from);
+    Some(tried.map_err(|error| error.to_string()))
+}
+
 /// Whether the program runs with root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -142,6 +158,19 @@ mod tests {
         assert_eq!(reflink_supported(dir.path()), method == OverlayMethod::Reflink);
         assert!(!why.is_empty());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_is_tried_and_nothing_is_left_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let tried = |bytes| file_can_measure(dir.path(), Bytes(bytes));
+        if let Some(small) = tried(1 << 30) {
+            assert_eq!(small, Ok(()));
+            // More than the kernel has numbers for.
+            assert!(tried(u64::MAX).unwrap().is_err());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(file_can_measure(&dir.path().join("gone"), Bytes(1)), None);
     }
 
     #[test]

@@ -13,7 +13,8 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Only what concerns this: daemon, vm, nat, network, ssh, bundle, image, disk, dns or leaks
+    /// Only what concerns this: daemon, vm, nat, network, ssh, bundle, image, import, disk, growth, dns or
+    /// leaks
     scope: Option<Scope>,
     /// Only whether what is on the host is what the records say, in both directions
     #[arg(long, conflicts_with = "scope")]

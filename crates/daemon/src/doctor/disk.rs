@@ -11,14 +11,17 @@ use std::path::Path;
 const SCOPE: Scope = Scope::Disk;
 
 /// With less room no VM is begun: its initrd alone takes some of this.
-const LEAST_ROOM: Bytes = Bytes(16 << 20);
+pub(super) const LEAST_ROOM: Bytes = Bytes(16 << 20);
 /// With less room a VM that is used for anything soon runs out of it.
 const LITTLE_ROOM: Bytes = Bytes(2 << 30);
+/// What helps where there is too little.
+pub(super) const MORE_ROOM: &str = "free some room, delete VMs with `banger vm delete`, or set \
+                                    `BANGER_STATE_DIR` to another file system";
 
 pub(super) fn examine(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![overlay(facts)];
     if facts.demand.disks == Disks::New {
-        checks.extend([mke2fs(facts), room(facts)]);
+        checks.extend([mke2fs(SCOPE, "no work disk can be made", facts), room(facts)]);
     }
     checks
 }
@@ -49,29 +52,28 @@ fn device_mapper_hint(facts: &Facts) -> String {
     )
 }
 
-fn mke2fs(facts: &Facts) -> Check {
+/// Whether file systems can be made; `without` says what cannot be had without them.
+pub(super) fn mke2fs(scope: Scope, without: &str, facts: &Facts) -> Check {
     match &facts.host.mke2fs {
-        Some(path) => Check::pass(SCOPE, "mke2fs", path.display().to_string()),
+        Some(path) => Check::pass(scope, "mke2fs", path.display().to_string()),
         None => Check::fail(
-            SCOPE,
+            scope,
             "mke2fs",
             ErrorCode::MissingDependency,
-            "no work disk can be made: there is no program `mke2fs`",
+            format!("{without}: there is no program `mke2fs`"),
             facts.host.distribution.install(Path::new("mke2fs")),
         ),
     }
 }
 
 fn room(facts: &Facts) -> Check {
-    let hint = "free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to \
-                another file system";
     match &facts.host.room {
         Ok(room) if *room < LEAST_ROOM => {
             let found = format!("{room} are left for disks, and a VM needs at least {LEAST_ROOM}");
-            Check::fail(SCOPE, "room", ErrorCode::NoSpace, found, hint)
+            Check::fail(SCOPE, "room", ErrorCode::NoSpace, found, MORE_ROOM)
         }
         Ok(room) if *room < LITTLE_ROOM => {
-            Check::warn(SCOPE, "room", format!("only {room} are left for disks"), hint)
+            Check::warn(SCOPE, "room", format!("only {room} are left for disks"), MORE_ROOM)
         }
         Ok(room) => Check::pass(SCOPE, "room", format!("{room} are left for disks")),
         Err(reason) => {

@@ -21,6 +21,46 @@ pub struct Demand {
     pub disks: Disks,
     /// The image that it boots from, for a VM that has one.
     pub image: Option<Image>,
+    /// How its work disk is to grow, if it is.
+    pub growth: Option<Growth>,
+}
+
+/// A work disk that is to become larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// What it measures.
+    pub from: Bytes,
+    /// What it is to measure.
+    pub to: Bytes,
+}
+
+/// Whether a file can measure so much where the disks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongFile {
+    /// How much was tried.
+    pub bytes: Bytes,
+    /// What came of it: nothing, or the reason as a clause.
+    pub holds: Result<(), String>,
+}
+
+/// A file or directory that an import is to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// What it is for, in words: `source`, `kernel`.
+    pub role: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the file measures, and nothing for a directory; else why it cannot be read.
+    pub read: Result<Option<Bytes>, Unread>,
+}
+
+/// Why something cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not there.
+    Missing,
+    /// For another reason, in the kernel's words.
+    Refused(String),
 }
 
 /// Whether a VM's disks are there.
@@ -102,6 +142,11 @@ pub struct Facts {
     pub nat_guests: usize,
     /// The images beside the bundle's; none where they were not looked at.
     pub images: Vec<ImageFacts>,
+    /// What an import is to read; nothing where there is none to be made.
+    pub sources: Vec<SourceFacts>,
+    /// Whether a work disk can become as large as it may; `None` where it was not tried, or could not
+    /// be.
+    pub long_file: Option<LongFile>,
     /// The settings with their origins.
     pub settings: Vec<Setting>,
 }
@@ -143,6 +188,8 @@ impl Facts {
             network: None,
             nat_guests: 0,
             images: Vec::new(),
+            sources: Vec::new(),
+            long_file: None,
             settings: Vec::new(),
         }
     }

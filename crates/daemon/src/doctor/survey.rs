@@ -1,16 +1,20 @@
 //! Gathering the facts: from the real host, or from nowhere for a simulated one.
 
-use super::{Demand, Disks, Facts, VersionSaid};
+use super::{Demand, Disks, Facts, Growth, LongFile, SourceFacts, Unread, VersionSaid};
 use crate::simulation::Lack;
 use banger_api::{Choice, Setting};
 use banger_core::image::Image;
-use banger_core::unit::MiB;
+use banger_core::spec::MAX_DISK;
+use banger_core::unit::{Bytes, MiB};
 use banger_core::vm::{OverlayMethod, VmmKind};
 use banger_host::SimHost;
-use banger_host::facts::{Depth, HostFacts, NetworkFacts, NetworkQuestion, version_line};
+use banger_host::facts::{
+    Depth, HostFacts, NetworkFacts, NetworkQuestion, file_can_measure, version_line,
+};
 use banger_vmm::{KvmStatus, detect_kvm};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +58,13 @@ pub struct HostSurvey {
 
 impl Survey for HostSurvey {
     fn usual(&self) -> Demand {
-        Demand { memory: self.memory, overlay: self.overlay, disks: Disks::New, image: None }
+        Demand {
+            memory: self.memory,
+            overlay: self.overlay,
+            disks: Disks::New,
+            image: None,
+            growth: None,
+        }
     }
 
     fn facts(&self, demand: Demand, depth: Depth) -> Facts {
@@ -82,12 +92,14 @@ impl Survey for HostSurvey {
                 .as_ref()
                 .map(|image| lost(image, demand.overlay))
                 .unwrap_or_default(),
+            long_file: self.try_length(demand.growth, depth),
             demand,
             key: look_at_key(&self.key),
             bundle: None,
             network: None,
             nat_guests: 0,
             images: Vec::new(),
+            sources: Vec::new(),
             settings: self.settings.clone(),
         }
     }
@@ -95,6 +107,38 @@ impl Survey for HostSurvey {
     fn network(&self, question: NetworkQuestion) -> NetworkFacts {
         NetworkFacts::gather(question)
     }
+}
+
+impl HostSurvey {
+    /// Whether a work disk can become as large as it is to be; where none is to grow and time is
+    /// given, as large as any may be.
+    fn try_length(&self, growth: Option<Growth>, depth: Depth) -> Option<LongFile> {
+        let bytes = match (growth, depth) {
+            (Some(growth), _) => growth.to,
+            (None, Depth::Whole) => MAX_DISK.bytes(),
+            (None, Depth::Quick) => return None,
+        };
+        let holds = file_can_measure(&self.vms_dir, bytes)?;
+        Some(LongFile { bytes, holds })
+    }
+}
+
+/// Looks at what an import is to read.
+pub(crate) fn look_at_source(role: &'static str, path: PathBuf) -> SourceFacts {
+    let read = || {
+        let meta = fs::metadata(&path)?;
+        match meta.is_dir() {
+            true => fs::read_dir(&path).map(|_| None),
+            // To open anything but a file may wait for somebody.
+            false if meta.is_file() => File::open(&path).map(|_| Some(Bytes(meta.len()))),
+            false => Ok(None),
+        }
+    };
+    let read = read().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unread::Missing,
+        _ => Unread::Refused(error.to_string()),
+    });
+    SourceFacts { role, path, read }
 }
 
 /// The files that a VM of this image cannot start without, and that are not there. A root disk that
@@ -166,6 +210,19 @@ mod tests {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(look_at_key(&key).is_ok(), good, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_source_is_a_file_with_its_size_a_directory_or_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("otter.tar");
+        fs::write(&file, "12345").unwrap();
+        let read = |path: PathBuf| look_at_source("source", path).read;
+        assert_eq!(read(file), Ok(Some(Bytes(5))));
+        assert_eq!(read(dir.path().to_owned()), Ok(None));
+        assert_eq!(read(dir.path().join("gone")), Err(Unread::Missing));
+        let through = dir.path().join("otter.tar/x");
+        assert!(matches!(read(through), Err(Unread::Refused(_))));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) fn complete() -> Facts {
         overlay: OverlayMethod::DmSnapshot,
         disks: Disks::New,
         image: None,
+        growth: None,
     };
     let image = banger_core::image::Image {
         name: "default".parse().unwrap(),
@@ -126,9 +127,13 @@ fn a_complete_host_passes_each_check_and_says_where_values_came_from() {
     nat forwarding: the host forwards packets <nat (default)>
     ssh key: ssh/id_ed25519 <ssh_key_path (default)>
     bundle bundle: /s/bundle | kernel /s/bundle/vmlinux, by bundle.json | root file system /s/bundle/rootfs.ext4, by bundle.json <bundle_dir (/etc/b/config.toml:7)>
+    import mke2fs: /usr/sbin/mke2fs <>
+    import privileges: the daemon is root <>
+    import room: 64.0 GiB are left for images <>
     disk overlay: dm-snapshot: the host is simulated <overlay (default)>
     disk mke2fs: /usr/sbin/mke2fs <>
     disk room: 64.0 GiB are left for disks <>
+    growth room: 64.0 GiB are left for disks to grow <>
     ");
 }
 
@@ -150,6 +155,12 @@ fn a_bare_host_gets_the_remedy_for_each_thing() {
     nat nft: FAIL missing_dependency
       nftables is not installed: there is no program `nft`
       hint: install it with `apt install nftables`
+    import mke2fs: FAIL missing_dependency
+      no root file system can be written: there is no program `mke2fs`
+      hint: install it with `apt install e2fsprogs`
+    import privileges: FAIL not_permitted
+      the daemon is not root, and may not make files of other owners, as a root file system has
+      hint: stop it with `banger daemon stop`, and use `sudo banger`
     disk mke2fs: FAIL missing_dependency
       no work disk can be made: there is no program `mke2fs`
       hint: install it with `apt install e2fsprogs`
@@ -160,32 +171,37 @@ fn a_bare_host_gets_the_remedy_for_each_thing() {
 #[test]
 fn on_six_broken_hosts_exactly_what_is_broken_fails() {
     let old = VersionSaid::Line("Firecracker v1.14.0".to_owned());
-    let broken: [(&str, Facts, &str, &str); 6] = [
-        ("no VMM", Facts { has_program: false, ..complete() }, "vm vmm", "firecracker"),
-        ("an old VMM", Facts { version: old, ..complete() }, "vm firecracker", "1.14.1"),
+    let broken: [(&str, Facts, &[&str], &str); 6] = [
+        ("no VMM", Facts { has_program: false, ..complete() }, &["vm vmm"], "firecracker"),
+        ("an old VMM", Facts { version: old, ..complete() }, &["vm firecracker"], "1.14.1"),
         (
             "KVM that cannot be used",
             Facts {
                 kvm: KvmStatus::Unusable { reason: "it is in use".to_owned() },
                 ..with_host(|host| host.kvm_opens = false)
             },
-            "vm kvm",
+            &["vm kvm"],
             "firmware",
         ),
         (
             "no TUN",
             with_host(|host| host.tun = Err("/dev/net/tun cannot be opened".to_owned())),
-            "vm tun",
+            &["vm tun"],
             "modprobe tun",
         ),
-        ("no nft", with_host(|host| host.nft = None), "nat nft", "apt install nftables"),
-        ("a full disk", with_host(|host| host.room = Ok(Bytes(0))), "disk room", "vm delete"),
+        ("no nft", with_host(|host| host.nft = None), &["nat nft"], "apt install nftables"),
+        (
+            "a full disk",
+            with_host(|host| host.room = Ok(Bytes(0))),
+            &["import room", "disk room", "growth room"],
+            "vm delete",
+        ),
     ];
-    for (what, facts, check, remedy) in broken {
+    for (what, facts, checks, remedy) in broken {
         let amiss = amiss(&facts);
         let found: Vec<&str> = amiss.lines().filter(|line| !line.starts_with(' ')).collect();
-        assert_eq!(found.len(), 1, "{what}: {amiss}");
-        assert!(found[0].starts_with(&format!("{check}: ")), "{what}: {amiss}");
+        let found: Vec<&str> = found.iter().filter_map(|line| line.split(": ").next()).collect();
+        assert_eq!(found, checks, "{what}: {amiss}");
         let (_, hints) = amiss.split_once("  hint: ").unwrap_or_default();
         assert!(hints.contains(remedy), "{what}: {amiss}");
     }
@@ -199,7 +215,7 @@ fn remedies_are_those_of_the_distribution() {
         let mut facts = bare();
         facts.host.distribution = distribution;
         let hints = amiss(&facts).matches(command).count();
-        assert_eq!(hints, 3, "{}", amiss(&facts));
+        assert_eq!(hints, 4, "{}", amiss(&facts));
     }
 }
 
@@ -350,8 +366,14 @@ fn too_little_memory_and_room_are_told_apart_from_none() {
     vm memory: FAIL invalid_request
       a VM of 1 GiB does not fit: the host has 512.0 MiB with swap
       hint: give the VM less with `--memory`
+    import room: FAIL no_space
+      1.0 MiB are left, and an import needs 16.0 MiB at least
+      hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
     disk room: FAIL no_space
       1.0 MiB are left for disks, and a VM needs at least 16.0 MiB
+      hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
+    growth room: FAIL no_space
+      1.0 MiB are left, and a file system that grows writes up to 16.0 MiB
       hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
     ");
     let facts = with_host(|host| {
@@ -377,8 +399,17 @@ fn a_dm_snapshot_without_device_mapper_fails_and_disks_that_are_there_need_no_ro
     });
     facts.demand.disks = Disks::Kept;
     insta::assert_snapshot!(amiss(&facts), @r#"
+    import mke2fs: FAIL missing_dependency
+      no root file system can be written: there is no program `mke2fs`
+      hint: install it with `apt install e2fsprogs`
+    import room: FAIL no_space
+      0 B are left, and an import needs 16.0 MiB at least
+      hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
     disk overlay: FAIL missing_dependency
       root disks over a dm-snapshot need device-mapper: `dmsetup` is not installed
       hint: where `dmsetup` is missing, install it with `apt install dmsetup`; load the modules with `modprobe -a dm_snapshot loop`; new VMs do without after `overlay = "copy"` is set
+    growth room: FAIL no_space
+      0 B are left, and a file system that grows writes up to 16.0 MiB
+      hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
     "#);
 }

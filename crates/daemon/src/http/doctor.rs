@@ -2,8 +2,10 @@
 
 use super::blocking::blocking;
 use super::extract::Queried;
-use crate::doctor::{self, BundleFacts, Demand, Disks, Facts, ImageFacts, SCOPES, examine};
-use crate::preflight;
+use crate::doctor::{
+    self, BundleFacts, Demand, Disks, Facts, Growth, ImageFacts, SCOPES, examine, look_at_source,
+};
+use crate::preflight::{self, Task};
 use crate::problem::{self, Problem};
 use crate::state::AppState;
 use axum::Json;
@@ -15,9 +17,10 @@ use banger_core::spec::SpecChange;
 use banger_core::state::VmState;
 use banger_core::unit::Bytes;
 use banger_core::vm_name::ImageName;
-use banger_engine::VmView;
+use banger_engine::{ImportImage, VmView};
 use banger_host::facts::Depth;
 use banger_image::bundle::Bundle;
+use std::path::PathBuf;
 
 /// What is right and what is wrong with the host; the answer may take a second
 #[utoipa::path(get, path = "/v1/doctor", operation_id = "doctor", params(DoctorQuery), responses(
@@ -118,27 +121,82 @@ pub(super) async fn check_create(
         if state.engine.needs_bundle(image.as_ref()) { with_bundle(&state, facts) } else { facts }
     })
     .await?;
-    preflight::check(&facts, None).map_err(|error| Problem::new(*error))
+    preflight::check(&facts, &[Task::Start(None)]).map_err(|error| Problem::new(*error))?;
+    Ok(())
 }
 
-/// Refuses the start of a VM that cannot start, before anything is put in place.
-pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<(), Problem> {
+/// Refuses the start of a VM that cannot start, before anything is put in place. Returns what is to be
+/// said of it all the same.
+pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<Vec<String>, Problem> {
     let vm = view.vm;
     // The start of one that runs has nothing to do, and nothing to need.
     if vm.state == VmState::Running {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let name = vm.name.to_string();
     let is_new = vm.state == VmState::Created;
+    let to = vm.spec.work_disk.bytes();
     let demand = Demand {
         memory: vm.spec.memory,
         overlay: vm.overlay,
         disks: if is_new { Disks::New } else { Disks::Kept },
         image: state.engine.boots_from(&vm),
+        growth: None,
     };
-    let state = state.clone();
-    let facts = blocking(move || state.about.survey.facts(demand, Depth::Quick)).await?;
-    preflight::check(&facts, Some(&name)).map_err(|error| Problem::new(*error))
+    let (state, disk) = (state.clone(), view.paths.work_disk);
+    let facts = blocking(move || {
+        // Where the disk is gone the start says so.
+        let is = std::fs::metadata(&disk).map(|meta| Bytes(meta.len()));
+        let growth = is.ok().filter(|from| *from < to).map(|from| Growth { from, to });
+        state.about.survey.facts(Demand { growth, ..demand }, Depth::Quick)
+    })
+    .await?;
+    let start = Task::Start(Some(&name));
+    let tasks = [start, Task::Grow(&name)];
+    let tasks = if facts.demand.growth.is_some() { &tasks[..] } else { &tasks[..1] };
+    preflight::check(&facts, tasks).map_err(|error| Problem::new(*error))
+}
+
+/// Refuses a change of a VM that could not be carried out at its next start. Returns what is to be
+/// said of it all the same.
+pub(super) async fn check_change(
+    state: &AppState,
+    view: VmView,
+    change: &SpecChange,
+) -> Result<Vec<String>, Problem> {
+    let from = view.vm.spec.work_disk;
+    let Some(to) = change.work_disk.filter(|to| *to > from) else { return Ok(Vec::new()) };
+    let growth = Some(Growth { from: from.bytes(), to: to.bytes() });
+    let (state, name) = (state.clone(), view.vm.name.to_string());
+    let facts = blocking(move || {
+        let demand = Demand { growth, ..state.about.survey.usual() };
+        state.about.survey.facts(demand, Depth::Quick)
+    })
+    .await?;
+    preflight::check(&facts, &[Task::Grow(&name)]).map_err(|error| Problem::new(*error))
+}
+
+/// Refuses an import that could not succeed, before anything is read or written.
+pub(super) async fn check_import(state: &AppState, request: &ImportImage) -> Result<(), Problem> {
+    let paths = [
+        ("source", Some(&request.source)),
+        ("kernel", request.kernel.as_ref()),
+        ("modules", request.modules.as_ref()),
+    ];
+    // The engine says of a relative path what is wrong with it.
+    let paths: Vec<(&str, PathBuf)> = paths
+        .into_iter()
+        .filter_map(|(role, path)| Some((role, path.filter(|path| path.is_absolute())?.clone())))
+        .collect();
+    let (state, name) = (state.clone(), request.name.to_string());
+    let facts = blocking(move || {
+        let sources = paths.into_iter().map(|(role, path)| look_at_source(role, path)).collect();
+        let demand = state.about.survey.usual();
+        Facts { sources, ..state.about.survey.facts(demand, Depth::Quick) }
+    })
+    .await?;
+    preflight::check(&facts, &[Task::Import(&name)]).map_err(|error| Problem::new(*error))?;
+    Ok(())
 }
 
 fn with_bundle(state: &AppState, facts: Facts) -> Facts {

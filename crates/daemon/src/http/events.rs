@@ -24,18 +24,24 @@ const NDJSON: &str = "application/x-ndjson";
 /// Answers with an operation's events. An operation that fails before it reports anything else is
 /// answered with that error and its status.
 pub(super) async fn answer(operation: Operation) -> Response {
+    answer_noting(Vec::new(), operation).await
+}
+
+/// The same with notes that come first, and that stand in the outcome too.
+pub(super) async fn answer_noting(notes: Vec<String>, operation: Operation) -> Response {
     let Operation { id, mut progress } = operation;
     tracing::debug!(op_id = %id, "operation accepted");
     let first = match timeout(FIRST_REPORT, progress.recv()).await {
         Ok(Some(Progress::Failed(error))) => return Problem::from(&*error).into_response(),
-        Ok(Some(report)) => Some(event(&id, report)),
+        Ok(Some(report)) => Some(event(&id, &notes, report)),
         Ok(None) => return broken_off(&id).into_response(),
         Err(_elapsed) => None,
     };
-    let head = [Event::Accepted { op_id: id.clone() }].into_iter().chain(first);
+    let noted = notes.clone().into_iter().map(|message| Event::Note { message });
+    let head = [Event::Accepted { op_id: id.clone() }].into_iter().chain(noted).chain(first);
     // What was reported first may be the last event already.
     let ended = head.clone().last().is_some_and(|event| is_last(&event));
-    let rest = Rest { id, progress: (!ended).then_some(progress) };
+    let rest = Rest { id, notes, progress: (!ended).then_some(progress) };
     let events = stream::iter(head).chain(stream::unfold(rest, Rest::next));
     let lines = events.map(|event| Ok::<_, Infallible>(line(&event)));
     ([(CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
@@ -44,6 +50,8 @@ pub(super) async fn answer(operation: Operation) -> Response {
 /// The part of a stream that is still to come.
 struct Rest {
     id: OpId,
+    /// What was noted before the operation began.
+    notes: Vec<String>,
     /// `None` when the last event was sent.
     progress: Option<UnboundedReceiver<Progress>>,
 }
@@ -51,7 +59,7 @@ struct Rest {
 impl Rest {
     async fn next(mut self) -> Option<(Event, Self)> {
         let event = match self.progress.as_mut()?.recv().await {
-            Some(report) => event(&self.id, report),
+            Some(report) => event(&self.id, &self.notes, report),
             None => Event::Failed { error: Box::new(broken_off(&self.id).body) },
         };
         if is_last(&event) {
@@ -78,7 +86,7 @@ fn line(event: &Event) -> Bytes {
     line.into()
 }
 
-fn event(id: &OpId, report: Progress) -> Event {
+fn event(id: &OpId, notes: &[String], report: Progress) -> Event {
     match report {
         Progress::Begin(phase) => Event::Begin { phase: phase.to_string() },
         Progress::End(phase, elapsed) => {
@@ -87,7 +95,8 @@ fn event(id: &OpId, report: Progress) -> Event {
         Progress::Amount { done, total } => Event::Amount { done, total },
         Progress::Note(message) => Event::Note { message },
         Progress::Line(line) => Event::Line { text: line.into_text() },
-        Progress::Done(outcome) => {
+        Progress::Done(mut outcome) => {
+            outcome.notes.splice(..0, notes.iter().cloned());
             Event::Done { outcome: Box::new(view::outcome(id.clone(), *outcome)) }
         }
         Progress::Failed(error) => {
@@ -143,6 +152,18 @@ mod tests {
         {"event":"end","phase":"configure the machine","elapsed_ms":7}
         {"event":"note","message":"slow"}
         {"event":"done","outcome":{"op_id":"0000000001","changed":true,"timings":[],"notes":[]}}
+        "#);
+    }
+
+    #[tokio::test]
+    async fn notes_come_first_and_stand_in_the_outcome() {
+        let (sender, operation) = operation();
+        sender.send(done()).unwrap();
+        let response = answer_noting(vec!["little room".to_owned()], operation).await;
+        insta::assert_snapshot!(text(response).await, @r#"
+        {"event":"accepted","op_id":"0000000001"}
+        {"event":"note","message":"little room"}
+        {"event":"done","outcome":{"op_id":"0000000001","changed":true,"timings":[],"notes":["little room"]}}
         "#);
     }
 

@@ -1,7 +1,9 @@
 //! The route that imports images.
 
+use super::doctor::check_import;
 use super::events;
 use super::extract::Body;
+use crate::problem::Problem;
 use crate::state::AppState;
 use axum::extract::State;
 use axum::response::Response;
@@ -17,8 +19,9 @@ use banger_api::{ErrorBody, Event, ImportImage};
 pub(super) async fn import(
     State(state): State<AppState>,
     Body(request): Body<ImportImage>,
-) -> Response {
+) -> Result<Response, Problem> {
     let ImportImage { name, source, kernel, modules, size, max_size } = request;
     let request = banger_engine::ImportImage { name, source, kernel, modules, size, max_size };
-    events::answer(state.engine.import_image(request)).await
+    check_import(&state, &request).await?;
+    Ok(events::answer(state.engine.import_image(request)).await)
 }

@@ -1,6 +1,6 @@
 //! Routes about VMs.
 
-use super::doctor::{check_create, check_start};
+use super::doctor::{check_change, check_create, check_start};
 use super::events;
 use super::extract::{Body, Queried, Reference};
 use super::openapi::SpecChangeSchema;
@@ -69,7 +69,8 @@ pub(super) async fn set(
     Reference(reference): Reference,
     Body(change): Body<SpecChange>,
 ) -> Result<Response, Problem> {
-    Ok(events::answer(state.engine.set(&reference, change)?).await)
+    let notes = check_change(&state, state.engine.view(&reference)?, &change).await?;
+    Ok(events::answer_noting(notes, state.engine.set(&reference, change)?).await)
 }
 
 /// Delete a VM with its disks
@@ -98,8 +99,9 @@ pub(super) async fn start(
     Reference(reference): Reference,
     Body(start): Body<StartVm>,
 ) -> Result<Response, Problem> {
-    check_start(&state, state.engine.view(&reference)?).await?;
-    Ok(events::answer(state.engine.start(&reference, start_options(start))?).await)
+    let notes = check_start(&state, state.engine.view(&reference)?).await?;
+    let operation = state.engine.start(&reference, start_options(start))?;
+    Ok(events::answer_noting(notes, operation).await)
 }
 
 /// Ask a VM's guest to end, and kill it when it does not
@@ -129,9 +131,9 @@ pub(super) async fn restart(
     Reference(reference): Reference,
     Body(RestartVm { stop, start }): Body<RestartVm>,
 ) -> Result<Response, Problem> {
-    check_start(&state, state.engine.view(&reference)?).await?;
+    let notes = check_start(&state, state.engine.view(&reference)?).await?;
     let (stop, start) = (seconds(stop.timeout_s), start_options(start));
-    Ok(events::answer(state.engine.restart(&reference, stop, start)?).await)
+    Ok(events::answer_noting(notes, state.engine.restart(&reference, stop, start)?).await)
 }
 
 /// Send a signal to a VM's VMM

@@ -58,7 +58,7 @@ impl Default for Setup {
 /// What a VM is by default.
 pub(crate) fn usual() -> Demand {
     let VmSpec { memory, .. } = VmSpec::builtin_defaults();
-    Demand { memory, overlay: OverlayMethod::Copy, disks: Disks::New, image: None }
+    Demand { memory, overlay: OverlayMethod::Copy, disks: Disks::New, image: None, growth: None }
 }
 
 /// A running server. Its directory goes with it.

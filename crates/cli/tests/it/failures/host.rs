@@ -218,3 +218,23 @@ fn a_port_that_is_taken_is_told_with_who_has_it() {
     operation: [OP]
     ");
 }
+
+#[test]
+fn a_work_disk_that_has_no_room_to_grow_is_refused_and_little_room_is_said() {
+    let mut host = Simulated::new(&[]);
+    host.does(&[&CREATE]);
+    assert_snapshot!(host.banger(&["vm", "set", "otter", "--disk-size", "100G"]), @r"
+    exit: 0
+    --- stdout
+    otter: changed
+    --- stderr
+    note: the work disk can take 92.0 GiB more, and 64.0 GiB are left: the guest's writes fail when that is used up
+    note: the new sizes take effect when `otter` starts again
+    ");
+    host.restart(&["--sim-lack", "room"]);
+    assert_snapshot!(host.refusal(&["vm", "set", "otter", "--disk-size", "120G"]), @r"
+    error: 1.0 MiB are left, and a file system that grows writes up to 16.0 MiB
+    hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
+    ");
+    assert!(host.banger(&["vm", "show", "otter"]).contains("work disk     100 GiB\n"));
+}

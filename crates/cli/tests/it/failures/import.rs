@@ -196,3 +196,28 @@ fn an_image_that_vms_use_is_not_deleted_and_they_are_named() {
     hint: pick another name, or give that image one with `banger image rename default OTHER`
     ");
 }
+
+#[test]
+fn what_stands_against_an_import_is_told_before_anything_is_read() {
+    let host = Simulated::new(&[]);
+    let import = ["image", "import", "otter.tar", "--name", "dev"];
+    assert_snapshot!(host.refusal(&import), @r"
+    error: `[DIR]/otter.tar` does not exist
+    hint: the daemon reads the path, on the machine that it runs on
+    ");
+    let host = Simulated::new(&["--sim-lack", "mke2fs,root,room"]);
+    fs::write(host.path("otter.tar"), "").unwrap();
+    let kernel = ["--kernel", "vmlinux"];
+    assert_snapshot!(host.refusal(&[&import[..], &kernel].concat()), @r"
+    error: `dev` cannot be imported for 4 reasons
+    caused by: `[DIR]/vmlinux` does not exist
+    caused by: no root file system can be written: there is no program `mke2fs`
+    caused by: the daemon is not root, and may not make files of other owners, as a root file system has
+    caused by: 1.0 MiB are left, and an import needs 16.0 MiB at least
+    hint: the daemon reads the path, on the machine that it runs on
+    hint: install it with `apt install e2fsprogs`
+    hint: stop it with `banger daemon stop`, and use `sudo banger`
+    hint: free some room, delete VMs with `banger vm delete`, or set `BANGER_STATE_DIR` to another file system
+    ");
+    host.assert_nothing_is_left();
+}

@@ -1,0 +1,71 @@
+//! What the import of an image needs: a source that can be read, a program, privileges, room.
+//!
+//! Archives and container images are read by banger itself; no other program is needed for them.
+
+use super::disk::{LEAST_ROOM, MORE_ROOM, mke2fs};
+use super::{Facts, SourceFacts, Unread};
+use banger_api::{Check, Scope};
+use banger_core::error::ErrorCode;
+use banger_core::unit::Bytes;
+
+const SCOPE: Scope = Scope::Import;
+
+pub(super) fn examine(facts: &Facts) -> Vec<Check> {
+    let mut checks: Vec<Check> = facts.sources.iter().map(source).collect();
+    checks.push(mke2fs(SCOPE, "no root file system can be written", facts));
+    checks.extend([privileges(facts), room(facts)]);
+    checks
+}
+
+fn source(source: &SourceFacts) -> Check {
+    let SourceFacts { role, path, read } = source;
+    let path = path.display();
+    match read {
+        Ok(_) => Check::pass(SCOPE, role, path.to_string()),
+        Err(Unread::Missing) => Check::fail(
+            SCOPE,
+            role,
+            ErrorCode::InvalidRequest,
+            format!("`{path}` does not exist"),
+            "the daemon reads the path, on the machine that it runs on",
+        ),
+        Err(Unread::Refused(reason)) => Check::fail(
+            SCOPE,
+            role,
+            ErrorCode::NotPermitted,
+            format!("`{path}` cannot be read: {reason}"),
+            "let the daemon's user read it, or give a copy",
+        ),
+    }
+}
+
+fn privileges(facts: &Facts) -> Check {
+    if facts.host.root {
+        return Check::pass(SCOPE, "privileges", "the daemon is root");
+    }
+    Check::fail(
+        SCOPE,
+        "privileges",
+        ErrorCode::NotPermitted,
+        "the daemon is not root, and may not make files of other owners, as a root file system has",
+        "stop it with `banger daemon stop`, and use `sudo banger`",
+    )
+}
+
+/// Whether there is room for what is unpacked. It takes as much as the archive at least, compressed or
+/// not; how much a directory takes is not known before it was read.
+fn room(facts: &Facts) -> Check {
+    let archive = facts.sources.iter().filter_map(|source| source.read.clone().ok().flatten());
+    let needed = archive.map(|bytes| bytes.0).sum::<u64>().max(LEAST_ROOM.0);
+    match &facts.host.room {
+        Ok(room) if room.0 < needed => {
+            let found = format!("{room} are left, and an import needs {} at least", Bytes(needed));
+            Check::fail(SCOPE, "room", ErrorCode::NoSpace, found, MORE_ROOM)
+        }
+        Ok(room) => Check::pass(SCOPE, "room", format!("{room} are left for images")),
+        Err(reason) => {
+            let found = format!("it is not known how much room is left: {reason}");
+            Check::warn(SCOPE, "room", found, "see that the state directory can be reached")
+        }
+    }
+}
