@@ -18,7 +18,7 @@ const MAX_RECORD: u64 = 1 << 20;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Directory,
     Symlink,
@@ -31,45 +31,55 @@ pub(super) enum Kind {
 
 /// An entry without its content.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: Vec<u8>,
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
     /// The target of a link.
-    pub(super) link: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) meta: Meta,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) meta: Meta,
     /// Where the content belongs.
-    pub(super) map: Map,
+    pub(crate) map: Map,
 }
 
 /// What a file has beside its content.
 #[derive(Debug, Clone)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     /// The twelve bits of permissions.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) modified: Timespec,
-    pub(super) attributes: BTreeMap<String, Vec<u8>>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) modified: Timespec,
+    pub(crate) attributes: BTreeMap<String, Vec<u8>>,
+}
+
+/// What the reader of an archive goes by beside names and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Owners, modes, times, and the numbers of devices.
+    Meta,
+    /// Nothing: what of these makes no sense is zero.
+    Content,
 }
 
 /// An archive that is read once, from the beginning to the end.
 #[derive(Debug)]
-pub(super) struct Entries<R> {
+pub(crate) struct Entries<R> {
     reader: R,
     /// How much of the current entry's content was not read yet.
     left: u64,
     /// What fills the block after it.
     padding: u64,
     global: Records,
+    needs: Needs,
 }
 
 impl<R: Read> Entries<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader, left: 0, padding: 0, global: Records::default() }
+    pub(crate) fn new(reader: R, needs: Needs) -> Self {
+        Self { reader, left: 0, padding: 0, global: Records::default(), needs }
     }
 
     /// The next entry, or `None` at the end mark. What was not read of the last one is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, TarError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, TarError> {
         let mut records = self.global.clone();
         loop {
             self.skip(self.left.saturating_add(self.padding))?;
@@ -107,7 +117,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// Reads on in the content of the current entry.
-    pub(super) fn read_content(&mut self, buffer: &mut [u8]) -> Result<(), TarError> {
+    pub(crate) fn read_content(&mut self, buffer: &mut [u8]) -> Result<(), TarError> {
         read_exactly(&mut self.reader, buffer)?;
         self.left = self.left.saturating_sub(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
         Ok(())
@@ -136,7 +146,7 @@ impl<R: Read> Entries<R> {
         let mut name = path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = records.link.take();
         let link = link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
-        let kind = kind(header, &name)?;
+        let kind = kind(header, &name, self.needs)?;
         let mut map = Map::default();
         // As all common readers have it, only files have content.
         if kind == Kind::File {
@@ -145,7 +155,7 @@ impl<R: Read> Entries<R> {
                 name = real;
             }
         }
-        let meta = meta(header, records, &name)?;
+        let meta = meta(header, records, &name, self.needs)?;
         Ok(Entry { link: link.unwrap_or_default(), kind, meta, map, name })
     }
 
@@ -204,8 +214,11 @@ fn check_sum(header: &Header) -> Result<(), TarError> {
     }
 }
 
-fn kind(header: &Header, name: &[u8]) -> Result<Kind, TarError> {
+fn kind(header: &Header, name: &[u8], needs: Needs) -> Result<Kind, TarError> {
     let device = || {
+        if needs == Needs::Content {
+            return Ok((0, 0));
+        }
         let field = |_invalid| TarError::Field { field: "device number", entry: lossy(name) };
         let major = header.device_major().map_err(field)?;
         let minor = header.device_minor().map_err(field)?;
@@ -225,25 +238,27 @@ fn kind(header: &Header, name: &[u8]) -> Result<Kind, TarError> {
     })
 }
 
-fn meta(header: &Header, records: Records, name: &[u8]) -> Result<Meta, TarError> {
+fn meta(header: &Header, records: Records, name: &[u8], needs: Needs) -> Result<Meta, TarError> {
     let field = |field| move || TarError::Field { field, entry: lossy(name) };
     // The highest number means "as it is" to chown(2).
     let id = |from_record: Option<u64>, from_header: io::Result<u64>| {
         let number = from_record.or_else(|| from_header.ok())?;
         u32::try_from(number).ok().filter(|&id| id != u32::MAX)
     };
+    let zero = (needs == Needs::Content).then_some(0);
     let modified = match records.modified {
         Some(time) => time,
         None => {
             // GNU tar writes times before 1970 as two's complement.
-            let seconds = header.mtime().map_err(|_invalid| field("time")())?.cast_signed();
+            let seconds = header.mtime().ok().map(u64::cast_signed);
+            let seconds = seconds.or(zero.map(i64::from)).ok_or_else(field("time"))?;
             Timespec { tv_sec: seconds, tv_nsec: 0 }
         }
     };
     Ok(Meta {
-        mode: header.mode().map_err(|_invalid| field("mode")())? & 0o7777,
-        uid: id(records.uid, header.uid()).ok_or_else(field("owner"))?,
-        gid: id(records.gid, header.gid()).ok_or_else(field("group"))?,
+        mode: header.mode().ok().or(zero).ok_or_else(field("mode"))? & 0o7777,
+        uid: id(records.uid, header.uid()).or(zero).ok_or_else(field("owner"))?,
+        gid: id(records.gid, header.gid()).or(zero).ok_or_else(field("group"))?,
         modified,
         attributes: records.attributes,
     })

@@ -17,20 +17,20 @@
 mod bootable;
 mod budget;
 mod digest;
-mod entries;
+pub(crate) mod entries;
 mod error;
 mod extended;
 mod manifest;
 mod measure;
-mod name;
+pub(crate) mod name;
 mod parts;
 mod policy;
 mod record;
 mod source;
-mod sparse;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 
 pub use bootable::{Systemd, Warning};

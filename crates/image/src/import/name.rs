@@ -12,14 +12,14 @@ const MAX_NAME: usize = 255;
 
 /// A relative path without `.` and `..`; empty for the root of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreePath(PathBuf);
+pub(crate) struct TreePath(PathBuf);
 
 impl TreePath {
     /// Checks a name from an archive.
     ///
     /// `/` alone is the root; any other absolute name is refused, since whoever wrote it meant the
     /// machine and not the tree.
-    pub(super) fn parse(name: &[u8]) -> Result<Self, EntryError> {
+    pub(crate) fn parse(name: &[u8]) -> Result<Self, EntryError> {
         if name.contains(&0) || name.len() > MAX_PATH {
             return Err(EntryError::Name);
         }
@@ -39,12 +39,12 @@ impl TreePath {
         Ok(Self(path))
     }
 
-    pub(super) fn as_path(&self) -> &Path {
+    pub(crate) fn as_path(&self) -> &Path {
         &self.0
     }
 
     /// The directory and the name in it; `None` for the root.
-    pub(super) fn split(&self) -> Option<(Self, &OsStr)> {
+    pub(crate) fn split(&self) -> Option<(Self, &OsStr)> {
         let name = self.0.file_name()?;
         let parent = self.0.parent().unwrap_or(Path::new(""));
         Some((Self(parent.to_owned()), name))

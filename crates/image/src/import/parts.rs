@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Metered};
 use super::digest::{Hashing, Sha256Digest};
-use super::entries::{Entries, Kind};
+use super::entries::{Entries, Kind, Needs};
 use super::error::{ImportError, TarError};
 use banger_core::unit::Bytes;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -166,7 +166,7 @@ impl Index {
         loop {
             let section =
                 Part { file: file.try_clone().map_err(TarError::Read)?, at, left: length - at };
-            let mut entries = Entries::new(Metered::new(section, budget));
+            let mut entries = Entries::new(Metered::new(section, budget), Needs::Meta);
             let Some(entry) = entries.next()? else { return Ok(Self(slots)) };
             budget.take_entries(1).map_err(stopped)?;
             let content = entries.into_reader().into_inner().at;

@@ -5,7 +5,7 @@
 //! is then searched for the documents that make it one.
 
 use super::budget::{Budget, Metered};
-use super::entries::Entries;
+use super::entries::{Entries, Needs};
 use super::error::{ImportError, TarError};
 use super::manifest::{self, Found};
 use super::name::TreePath;
@@ -118,7 +118,7 @@ pub(super) fn rewound(mut file: &File) -> io::Result<&File> {
 fn looks_like_an_image(path: &Path, file: &File, budget: &Budget<'_>) -> Result<bool, ImportError> {
     let name = path.display().to_string();
     let reader = rewound(file).map_err(ImportError::io("read", path))?;
-    let mut entries = Entries::new(Metered::new(unpacked(&name, reader)?, budget));
+    let mut entries = Entries::new(Metered::new(unpacked(&name, reader)?, budget), Needs::Meta);
     loop {
         match entries.next() {
             Ok(None) => return Ok(false),

@@ -14,17 +14,17 @@ const BLOCK: u64 = 512;
 
 /// A part of a file that is not a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Region {
-    pub(super) offset: u64,
-    pub(super) length: u64,
+pub(crate) struct Region {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// The regions of a file, in the order of their content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Map {
-    pub(super) regions: Vec<Region>,
+pub(crate) struct Map {
+    pub(crate) regions: Vec<Region>,
     /// The length of the file.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 impl Map {

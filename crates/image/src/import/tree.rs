@@ -36,7 +36,7 @@ const BENEATH: ResolveFlags =
 
 /// The directory that archives are unpacked into.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: OwnedFd,
     /// How deep each directory is, by its inode, since names may lead to it by links.
     depths: HashMap<u64, u16>,
@@ -59,7 +59,7 @@ enum Layer {
 
 impl Tree {
     /// Takes an empty directory.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         fchmod(&root, IMPLIED_MODE)?;
         let depths = HashMap::from([(fstat(&root)?.st_ino, 0)]);
@@ -77,7 +77,7 @@ impl Tree {
     }
 
     /// Makes a file, for its content to be written. [`settle`] gives it the rest.
-    pub(super) fn file(&mut self, path: &TreePath) -> Result<File, EntryError> {
+    pub(crate) fn file(&mut self, path: &TreePath) -> Result<File, EntryError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.place(path, "create the file", |parent, name| {
@@ -86,7 +86,7 @@ impl Tree {
     }
 
     /// Makes a directory, or gives the one that is there another owner and mode.
-    pub(super) fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), EntryError> {
+    pub(crate) fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), EntryError> {
         let directory = match path.split() {
             None => self.resolve(Path::new(""), OFlags::RDONLY)?,
             Some((parent, name)) => {

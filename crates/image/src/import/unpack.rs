@@ -5,7 +5,7 @@
 //! itself has stays, in whatever order they come.
 
 use super::budget::{Budget, Metered, Stop};
-use super::entries::{Entries, Entry, Kind};
+use super::entries::{Entries, Entry, Kind, Needs};
 use super::error::{EntryError, ImportError, TarError};
 use super::name::{TreePath, lossy};
 use super::policy::{self, Verdict};
@@ -64,7 +64,7 @@ impl<'a> Unpacker<'a> {
     /// `archive` is its name in messages.
     pub(super) fn unpack<R: Read>(&mut self, archive: &str, reader: R) -> Result<R, ImportError> {
         let budget = self.budget;
-        let mut entries = Entries::new(Metered::new(reader, budget));
+        let mut entries = Entries::new(Metered::new(reader, budget), Needs::Meta);
         while let Some(mut entry) = entries.next().map_err(|error| budget.failed(error, archive))? {
             self.take(&mut entry, &mut entries).map_err(|trouble| match trouble {
                 Trouble::Entry(source) => ImportError::Entry {

@@ -391,7 +391,7 @@ fn an_archive_that_is_broken_or_far_too_large_is_refused() {
     insta::assert_snapshot!(refusals.join("\n"), @r"
     it unpacks to more than 64 GiB
     it cannot be read: it ends in the middle of a file
-    it cannot be read: incomplete deflate stream
+    it cannot be read: it ends in the middle of a file
     it cannot be read: bzip2 compression is not supported; gzip, XZ, Zstandard and LZ4 are
     it is no tar archive
     what is in the archive is no bundle that can be used: `[TREE]` is no bundle: it has no `bundle.json`

@@ -1,17 +1,25 @@
 //! Unpacking a tar archive that nobody vouches for into a directory of its own.
 //!
-//! Only files, directories and links that stay inside are taken; owners, modes but the executable bit,
-//! times and attributes are not. Links are made last, so that nothing is ever written through one.
+//! It is read, and its files are made, as those of an import are: with `import::entries` and within
+//! `import::tree`. What a bundle has no use for is refused here. Only files, directories and links that
+//! stay inside are taken; owners, modes but the executable bit, times and attributes are not. Links are
+//! made last, so that nothing is ever written through one.
 
 use crate::bundle::manifest::FileRecord;
 use crate::checksum::Summing;
-use rustix::fs::{OFlags, statvfs};
+use crate::import::entries::{Entries, Entry, Kind, Meta, Needs};
+use crate::import::name::TreePath;
+use crate::import::sparse::Map;
+use crate::import::tree::Tree;
+use crate::import::{EntryError, TarError};
+use rustix::fs::{Mode, fchmod, statvfs};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
-use tar::{Archive, Entry, EntryType};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
 
 /// The most that the files of a bundle may measure together, holes included, in bytes.
 const MAX_BYTES: u64 = 64 << 30;
@@ -21,7 +29,7 @@ const MAX_ENTRIES: usize = 100_000;
 const LEAVE_ROOM: u64 = 256 << 20;
 /// After so many bytes the room is looked at, in bytes.
 const LOOK_AFTER: u64 = 64 << 20;
-/// A hole is at least so long, in bytes.
+/// So much is read at a time, in bytes; zeros all along become a hole.
 const BLOCK: usize = 1 << 16;
 
 /// Why an archive was not unpacked.
@@ -30,6 +38,9 @@ pub(super) enum UnpackError {
     /// It could not be read on.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
+    /// It makes no sense.
+    #[error("it is damaged")]
+    Damaged(#[source] TarError),
     /// It begins with something else.
     #[error("it is no tar archive")]
     NoTar,
@@ -55,26 +66,46 @@ type Result<T> = std::result::Result<T, UnpackError>;
 
 /// Unpacks into an empty directory; returns the files by their paths in it.
 pub(super) fn unpack(archive: impl Read, into: &Path) -> Result<BTreeMap<String, FileRecord>> {
-    let mut archive = Archive::new(archive);
-    let mut unpacking =
-        Unpacking { into, bytes: 0, since_look: 0, records: BTreeMap::new(), links: Vec::new() };
-    for (number, entry) in archive.entries().map_err(UnpackError::Read)?.enumerate() {
+    let write = |source| UnpackError::Write { path: into.to_owned(), source };
+    let mut entries = Entries::new(archive, Needs::Content);
+    let mut unpacking = Unpacking {
+        tree: Tree::open(into).map_err(write)?,
+        into,
+        block: vec![0; BLOCK],
+        bytes: 0,
+        since_look: 0,
+        records: BTreeMap::new(),
+        links: Vec::new(),
+    };
+    let mut number = 0;
+    while let Some(entry) = entries.next().map_err(|error| unread(error, number))? {
         if number == MAX_ENTRIES {
             return Err(UnpackError::TooLarge { limit: format!("{MAX_ENTRIES} entries") });
         }
-        let entry = entry.map_err(|error| match number {
-            // The crate's own words quote what it found.
-            0 if error.kind() == io::ErrorKind::Other => UnpackError::NoTar,
-            _ => UnpackError::Read(error),
-        })?;
-        unpacking.entry(entry)?;
+        number += 1;
+        unpacking.entry(&entry, &mut entries)?;
     }
     unpacking.make_links()?;
     Ok(unpacking.records)
 }
 
+/// Why the next entry could not be read, or the content of that one.
+fn unread(error: TarError, number: usize) -> UnpackError {
+    match error {
+        TarError::Read(source) => UnpackError::Read(source),
+        TarError::CutOff => {
+            let text = "it ends in the middle of a file";
+            UnpackError::Read(io::Error::new(io::ErrorKind::UnexpectedEof, text))
+        }
+        TarError::Checksum if number == 0 => UnpackError::NoTar,
+        other => UnpackError::Damaged(other),
+    }
+}
+
 struct Unpacking<'a> {
+    tree: Tree,
     into: &'a Path,
+    block: Vec<u8>,
     bytes: u64,
     since_look: u64,
     records: BTreeMap<String, FileRecord>,
@@ -82,113 +113,123 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    fn entry(&mut self, mut entry: Entry<'_, impl Read>) -> Result<()> {
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    fn entry<R: Read>(&mut self, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
+        let name = String::from_utf8_lossy(&entry.name).into_owned();
         let refuse = |reason| UnpackError::Entry { name: name.clone(), reason };
-        let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
-            return Ok(());
+        if std::str::from_utf8(&entry.name).is_err() {
+            return Err(refuse("has a name that is no text"));
         }
-        let path = inside(&entry.path_bytes()).map_err(refuse)?;
-        let is_pax_sparse =
-            entry.pax_extensions().map_err(UnpackError::Read)?.is_some_and(|mut pax| {
-                pax.any(|one| one.is_ok_and(|one| one.key_bytes().starts_with(b"GNU.sparse.")))
-            });
-        if is_pax_sparse {
-            return Err(refuse("has holes in a way that is not known; use `tar --format=gnu`"));
-        }
-        match kind {
-            EntryType::Directory => self.directory(&path),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let Some(path) = path else { return Err(refuse("has no name")) };
-                self.file(&path, &name, &mut entry)
+        let path = TreePath::parse(&entry.name).map_err(|error| self.refused(error, &name))?;
+        let is_root = path.split().is_none();
+        match entry.kind {
+            Kind::Directory => self.directory(&path, entry, &name),
+            Kind::File | Kind::Symlink if is_root => Err(refuse("has no name")),
+            Kind::File => self.file(&path, entry, entries, &name),
+            Kind::Symlink if entry.link.is_empty() => Err(refuse("is a link to nothing")),
+            Kind::Symlink if entry.link.starts_with(b"/") => {
+                Err(refuse("is a link that leads out of the bundle"))
             }
-            EntryType::Symlink => {
-                let target = entry.link_name().map_err(UnpackError::Read)?;
-                let target = target.ok_or_else(|| refuse("is a link to nothing"))?.into_owned();
-                let Some(path) = path else { return Err(refuse("has no name")) };
-                if target.is_absolute() {
-                    return Err(refuse("is a link that leads out of the bundle"));
-                }
-                self.links.push((path, target));
+            Kind::Symlink => {
+                let target = PathBuf::from(OsStr::from_bytes(&entry.link));
+                self.links.push((path.as_path().to_owned(), target));
                 Ok(())
             }
-            EntryType::Link => Err(refuse("is a hard link, which a bundle does not need")),
-            EntryType::Block | EntryType::Char | EntryType::Fifo => {
+            Kind::HardLink => Err(refuse("is a hard link, which a bundle does not need")),
+            Kind::Fifo | Kind::CharDevice { .. } | Kind::BlockDevice { .. } => {
                 Err(refuse("is a device or pipe, which a bundle has none of"))
             }
-            _ => Err(refuse("is of a kind that is not known")),
+            Kind::Unknown(_) => Err(refuse("is of a kind that is not known")),
         }
     }
 
-    fn directory(&self, path: &Option<PathBuf>) -> Result<()> {
-        let Some(path) = path else { return Ok(()) };
-        let path = self.into.join(path);
-        fs::create_dir_all(&path).map_err(|source| UnpackError::Write { path, source })
+    /// What an entry is refused for, in the words of a bundle.
+    fn refused(&self, error: EntryError, name: &str) -> UnpackError {
+        let reason = match error {
+            EntryError::Io { source, .. } => {
+                return UnpackError::Write { path: self.into.join(name), source };
+            }
+            EntryError::Climbs => "leads out of the bundle",
+            EntryError::Absolute => "has an absolute path",
+            EntryError::Name => "has a name that no file can have",
+            EntryError::TooDeep { .. } => "lies too deep",
+            EntryError::ThroughFile => "lies below a file",
+            _ => "cannot be taken",
+        };
+        UnpackError::Entry { name: name.to_owned(), reason }
     }
 
-    fn file(&mut self, path: &Path, name: &str, entry: &mut Entry<'_, impl Read>) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(entry.size());
+    fn directory(&mut self, path: &TreePath, entry: &Entry, name: &str) -> Result<()> {
+        if self.into.join(path.as_path()).is_file() {
+            return Err(UnpackError::Entry { name: name.to_owned(), reason: "is there twice" });
+        }
+        let meta = Meta {
+            mode: 0o755,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            attributes: BTreeMap::new(),
+            ..entry.meta
+        };
+        self.tree.directory(path, &meta).map_err(|error| self.refused(error, name))
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        path: &TreePath,
+        entry: &Entry,
+        entries: &mut Entries<R>,
+        name: &str,
+    ) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(entry.map.size);
         if self.bytes > MAX_BYTES {
             return Err(UnpackError::TooLarge { limit: format!("{} GiB", MAX_BYTES >> 30) });
         }
-        let full = self.into.join(path);
-        let write = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
-                UnpackError::Entry { name: name.to_owned(), reason: "is there twice" }
-            }
-            _ => UnpackError::Write { path: full.clone(), source },
-        };
-        fs::create_dir_all(full.parent().unwrap_or(self.into)).map_err(write)?;
-        let mode =
-            if entry.header().mode().unwrap_or_default() & 0o100 == 0 { 0o644 } else { 0o755 };
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(nofollow)
-            .open(&full)
-            .map_err(write)?;
-        let record = self.copy(entry, &mut file, &full)?;
-        self.records.insert(path.to_string_lossy().into_owned(), record);
+        let full = self.into.join(path.as_path());
+        // An import replaces it; there are no links yet that this could follow.
+        if full.exists() {
+            return Err(UnpackError::Entry { name: name.to_owned(), reason: "is there twice" });
+        }
+        let file = self.tree.file(path).map_err(|error| self.refused(error, name))?;
+        let record = self.copy(&entry.map, entries, &file, &full)?;
+        let mode = if entry.meta.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+        let moded = fchmod(&file, Mode::from_raw_mode(mode));
+        moded.map_err(|error| UnpackError::Write { path: full, source: error.into() })?;
+        self.records.insert(path.as_path().to_string_lossy().into_owned(), record);
         Ok(())
     }
 
     /// Copies a file's content; where it is nothing but zeros the file has a hole.
-    fn copy(
+    fn copy<R: Read>(
         &mut self,
-        entry: &mut Entry<'_, impl Read>,
-        file: &mut File,
+        map: &Map,
+        entries: &mut Entries<R>,
+        file: &File,
         path: &Path,
     ) -> Result<FileRecord> {
         let write = |source| UnpackError::Write { path: path.to_owned(), source };
+        let mut block = std::mem::take(&mut self.block);
         let mut summing = Summing::default();
-        let mut block = vec![0; BLOCK];
-        let mut bytes = 0;
-        loop {
-            let length = fill(entry, &mut block).map_err(UnpackError::Read)?;
-            let content = &block[..length];
-            let count = u64::try_from(length).unwrap_or_default();
-            if length == 0 {
-                break;
-            }
-            summing.add(content);
-            bytes += count;
-            if content.iter().all(|byte| *byte == 0) {
-                file.seek(SeekFrom::Current(i64::try_from(length).unwrap_or_default()))
-                    .map_err(write)?;
-            } else {
-                self.look_at_room(count)?;
-                file.write_all(content).map_err(write)?;
+        let mut at = 0;
+        for region in &map.regions {
+            add_zeros(&mut summing, region.offset - at);
+            at = region.offset;
+            let end = region.offset + region.length;
+            while at < end {
+                let rest = usize::try_from(end - at).unwrap_or(usize::MAX);
+                let content = &mut block[..rest.min(BLOCK)];
+                entries.read_content(content).map_err(|error| unread(error, 1))?;
+                summing.add(content);
+                let count = u64::try_from(content.len()).unwrap_or_default();
+                if content.iter().any(|byte| *byte != 0) {
+                    self.look_at_room(count)?;
+                    file.write_all_at(content, at).map_err(write)?;
+                }
+                at += count;
             }
         }
-        file.set_len(bytes).map_err(write)?;
-        if bytes < entry.size() {
-            let text = "it ends in the middle of a file";
-            return Err(UnpackError::Read(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
-        }
-        Ok(FileRecord { bytes, sha256: Some(summing.finish()) })
+        self.block = block;
+        add_zeros(&mut summing, map.size - at);
+        file.set_len(map.size).map_err(write)?;
+        Ok(FileRecord { bytes: map.size, sha256: Some(summing.finish()) })
     }
 
     fn look_at_room(&mut self, count: u64) -> Result<()> {
@@ -240,34 +281,12 @@ fn leads_out(path: &Path) -> UnpackError {
     UnpackError::Entry { name, reason: "is a link that leads out of the bundle" }
 }
 
-/// Reads until the block is full or the source is at its end.
-fn fill(source: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match source.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// What a hole adds to a checksum.
+fn add_zeros(summing: &mut Summing, mut count: u64) {
+    let zeros = [0; 4096];
+    while count > 0 {
+        let length = usize::try_from(count).unwrap_or(usize::MAX).min(zeros.len());
+        summing.add(&zeros[..length]);
+        count -= u64::try_from(length).unwrap_or_default();
     }
-    Ok(filled)
-}
-
-/// The path of an entry below the directory; `None` for the directory itself.
-fn inside(name: &[u8]) -> std::result::Result<Option<PathBuf>, &'static str> {
-    let name = std::str::from_utf8(name).ok().ok_or("has a name that is no text")?;
-    if name.contains('\0') {
-        return Err("has a name that is no text");
-    }
-    let mut path = PathBuf::new();
-    for component in Path::new(name).components() {
-        match component {
-            Component::Normal(part) => path.push(part),
-            Component::CurDir => {}
-            Component::RootDir => return Err("has an absolute path"),
-            Component::ParentDir | Component::Prefix(_) => return Err("leads out of the bundle"),
-        }
-    }
-    Ok((!path.as_os_str().is_empty()).then_some(path))
 }
