@@ -19,6 +19,7 @@ mod images;
 mod lifecycle;
 mod ports;
 mod program;
+mod pty;
 mod reading;
 mod run;
 mod simulated;

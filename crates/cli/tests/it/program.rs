@@ -1,5 +1,6 @@
 //! Starting the program under test.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -24,4 +25,19 @@ pub(crate) fn command(program: &Path, runtime_dir: &Path) -> Command {
         .env("BANGER_NO_AUTOSTART", "1")
         .stdin(Stdio::null());
     command
+}
+
+/// Has the program lead a session whose terminal is its standard input.
+pub(crate) fn on_terminal(command: &mut Command) -> &mut Command {
+    let lead = || {
+        rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec and makes two system calls; it neither
+    // allocates nor takes a lock.
+    #[expect(unsafe_code, reason = "only the child itself can begin a session")]
+    unsafe {
+        command.pre_exec(lead)
+    }
 }

@@ -1,6 +1,7 @@
 //! What `banger support-bundle` gathers, and what it never takes.
 
 use crate::fake::{Fake, vm};
+use crate::pty::Terminal;
 use crate::reading::status;
 use crate::transcript::{against, script, transcript};
 use insta::assert_snapshot;
@@ -10,7 +11,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// What must not be in any bundle.
 const SECRET: &str = "hunter2";
@@ -200,4 +203,56 @@ fn nothing_is_written_unasked_and_nothing_is_replaced() {
     hint: name another file with `-o`
     ");
     assert_eq!(fs::read_to_string(fake.dir().join("b.tar.zst")).unwrap(), "mine");
+}
+
+/// What came of a run at a terminal, at which somebody answers the question with these keys: how it
+/// ended, and what was shown after the question.
+fn answered(fake: &Fake, keys: &str) -> (ExitStatus, String) {
+    script(fake.dir(), "ssh", "exit 0");
+    let mut command = against(fake, &["support-bundle", "-o", "b.tar.zst"]);
+    command.env("PATH", fake.dir()).env("TERM", "dumb").env("NO_COLOR", "1");
+    let mut terminal = Terminal::open(command.current_dir(fake.dir()));
+    terminal.expect("Write it to `b.tar.zst`? [y/N]\r\n");
+    terminal.type_keys(keys);
+    let (ended, shown) = terminal.close();
+    let (list, after) = shown.split_once("Write it to `b.tar.zst`? [y/N]\n").unwrap();
+    assert!(list.contains("logs/vms/0f5k2m9q/console.log"), "the list comes first: {shown}");
+    (ended, after.replace(fake.dir().to_str().unwrap(), "[DIR]"))
+}
+
+#[test]
+fn somebody_at_a_terminal_who_says_yes_gets_it() {
+    for yes in ["y", "Y", "yes"] {
+        let fake = fake().serve();
+        let (ended, said) = answered(&fake, &format!("{yes}\r"));
+        assert!(ended.success(), "{said}");
+        let (echo, written) = said.split_once('\n').unwrap();
+        assert_eq!((echo, steady(written.trim_end())), (yes, "[DIR]/b.tar.zst".to_owned()));
+        assert!(unpacked(&fake.dir().join("b.tar.zst")).contains_key("doctor.json"));
+    }
+}
+
+#[test]
+fn anything_but_a_yes_writes_nothing() {
+    // Nothing at all, and the end of what is typed, are no yes either.
+    for (keys, echo) in [("N\r", "N\n"), ("\r", "\n"), ("yess\r", "yess\n"), ("\x04", "")] {
+        let fake = fake().serve();
+        let (ended, said) = answered(&fake, keys);
+        assert_eq!(ended.code(), Some(1), "{said}");
+        let said =
+            said.strip_prefix(echo).unwrap_or_else(|| panic!("{keys:?} is not shown: {said}"));
+        let refused = "error: nothing was written: that was no yes\n\
+                       hint: `--yes` writes it without asking\n";
+        assert_eq!(said, refused);
+        assert!(!fake.dir().join("b.tar.zst").exists());
+    }
+}
+
+#[test]
+fn an_interrupt_at_the_question_writes_nothing() {
+    let fake = fake().serve();
+    let (ended, said) = answered(&fake, "\x03");
+    assert_eq!(ended.signal(), Some(2), "{said}");
+    assert_eq!(said, "^C");
+    assert!(!fake.dir().join("b.tar.zst").exists());
 }
