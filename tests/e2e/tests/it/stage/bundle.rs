@@ -49,6 +49,12 @@ impl Variant {
         self
     }
 
+    /// Without one of the files.
+    pub(crate) fn without(self, name: &str) -> Self {
+        fs::remove_file(self.file(name)).unwrap();
+        self
+    }
+
     /// The setting that makes a daemon use it.
     pub(crate) fn setting(&self) -> String {
         format!("bundle_dir = '{}'", self.dir.path().display())
