@@ -24,7 +24,7 @@ const SIZE: &str = "24G";
 const RECIPE: u32 = 1;
 
 /// What is installed beside Debian's minimum.
-const PACKAGES: [&str; 31] = [
+const PACKAGES: [&str; 32] = [
     "btrfs-progs",
     "ca-certificates",
     "curl",
@@ -32,6 +32,7 @@ const PACKAGES: [&str; 31] = [
     "dmsetup",
     "dnsmasq-base",
     "e2fsprogs",
+    "firewalld",
     "initramfs-tools",
     "iproute2",
     "iptables",
@@ -114,7 +115,7 @@ const AFTER: [(&str, &str); 8] = [
 ];
 
 /// Units that have no work here. The tests start resolvers of their own, in networks of their own.
-const MASKED: [&str; 24] = [
+const MASKED: [&str; 25] = [
     "NetworkManager-dispatcher.service",
     "NetworkManager-wait-online.service",
     "NetworkManager.service",
@@ -123,6 +124,7 @@ const MASKED: [&str; 24] = [
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
+    "firewalld.service",
     "getty-static.service",
     "getty@tty1.service",
     "modprobe@configfs.service",

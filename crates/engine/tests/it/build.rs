@@ -379,10 +379,10 @@ async fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
     let world = World::new().await;
     let pipe = world.path("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::from(0o600), 0).unwrap();
-    let changes: [&dyn Fn(&mut BuildImage, PathBuf); 3] = [
-        &|request, pipe| request.package_file = Some(pipe),
-        &|request, pipe| request.scripts = vec![pipe],
-        &|request, pipe| request.kernel = Some(pipe),
+    let changes: [fn(&mut BuildImage, PathBuf); 3] = [
+        |request, pipe| request.package_file = Some(pipe),
+        |request, pipe| request.scripts = vec![pipe],
+        |request, pipe| request.kernel = Some(pipe),
     ];
     for change in changes {
         let mut request = request(&world, "dev");

@@ -20,4 +20,5 @@ mod refusals;
 mod run;
 mod sizes;
 mod terminal;
+mod testbed_firewalls;
 mod testbed_names;

@@ -20,11 +20,13 @@ pub(super) fn ensure(file: &Path, bridge: &IfName) -> Result<Change, HostError> 
     if before.as_deref().is_some_and(|name| name != bridge.as_str()) {
         let _old_one = remove(file)?;
     }
-    if before.as_deref() == Some(bridge.as_str()) && is_in_zone(bridge.as_str())? {
+    // Asked once: each question starts an interpreter, and a daemon that starts waits for this.
+    let is_in_zone = is_in_zone(bridge.as_str())?;
+    if before.as_deref() == Some(bridge.as_str()) && is_in_zone {
         return Ok(Change::Unchanged);
     }
     fs::write(file, bridge.as_str()).map_err(HostError::io("write", file.display()))?;
-    if !is_in_zone(bridge.as_str())? {
+    if !is_in_zone {
         ask(&[ZONE, &format!("--add-interface={bridge}")])
             .map_err(failed("put into zone `trusted`", bridge))?;
     }

@@ -1,5 +1,5 @@
 //! What a test plays on: programs with deadlines, a site with a daemon of its own, a terminal, a
-//! world beyond the host, servers in guests, a host's resolvers, broken bundles, and a look at the
+//! world beyond the host, servers in guests, a host's services, broken bundles, and a look at the
 //! machine that does not trust banger.
 
 mod bundle;
@@ -10,7 +10,7 @@ mod program;
 mod pty;
 mod remains;
 mod repository;
-mod resolver;
+mod services;
 mod site;
 mod transcript;
 mod world;
@@ -21,9 +21,9 @@ pub(crate) use names::lookup;
 pub(crate) use program::{Call, Running, tool};
 pub(crate) use pty::{COLUMNS, ROWS, Terminal};
 pub(crate) use repository::Repository;
-pub(crate) use resolver::{
+pub(crate) use services::{
     ResolvConf, Service, address_of, end_network_manager, own_dir, start_bus, start_dnsmasq,
-    start_network_manager, start_resolved, start_unbound,
+    start_firewalld, start_network_manager, start_resolved, start_unbound,
 };
 pub(crate) use site::{QUICK, Site, pid};
 pub(crate) use transcript::Transcript;

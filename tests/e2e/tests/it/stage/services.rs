@@ -1,5 +1,5 @@
-//! The resolvers of a host: the real programs, in the namespaces of the calling thread, where their
-//! files and sockets are nobody else's.
+//! The services of a host that have a say in its names and its network: the real programs, in the
+//! namespaces of the calling thread, where their files and sockets are nobody else's.
 
 use super::program::{Call, Running, tool};
 use super::site::QUICK;
@@ -74,6 +74,16 @@ pub(crate) fn start_bus() -> Service {
     let bus = Service::start("dbus-daemon", &["--system", "--nofork", "--nopidfile"]);
     until("the bus is there", QUICK, || Path::new(BUS).exists());
     bus
+}
+
+/// firewalld as Debian configures it, with none of what an earlier one was told. It needs the bus.
+pub(crate) fn start_firewalld(limit: Duration) -> Service {
+    let firewalld = Service::start("firewalld", &["--nofork", "--nopid"]);
+    until("firewalld runs", limit, || {
+        let state = Call::new("firewall-cmd", &["--state"]).start().within(QUICK);
+        state.stdout() == "running\n"
+    });
+    firewalld
 }
 
 /// systemd-resolved, which knows nothing of an earlier one.
