@@ -276,6 +276,20 @@ fn identity() -> Vec<Call> {
         // Empty and not absent: systemd then mounts its own over it where the disk is read-only.
         Call::new(["cp", "/dev/null", "/etc/machine-id"]),
         Call::new(["find", "/etc/ssh", "-name", "ssh_host_*", "-delete"]),
-        Call::new(["sed", "-i", FENCE, "/root/.ssh/authorized_keys"]),
+        // Whoever has worked in it may have removed the file, or all of the directory.
+        Call::new([
+            "find",
+            "/root",
+            "-maxdepth",
+            "2",
+            "-path",
+            "/root/.ssh/authorized_keys",
+            "-exec",
+            "sed",
+            "-i",
+            FENCE,
+            "{}",
+            "+",
+        ]),
     ]
 }
