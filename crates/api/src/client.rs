@@ -253,6 +253,12 @@ impl Client {
         self.transport.accepted(Method::DELETE, &path).await
     }
 
+    /// Tells a build that what was to be done by hand is done.
+    pub async fn save_image_build(&self, operation: &OpId) -> Result<(), ClientError> {
+        let path = escaped("/v1/image-builds/", operation.as_str());
+        self.transport.accepted(Method::POST, &format!("{path}/save")).await
+    }
+
     /// Gives an image another name.
     pub async fn rename_image(
         &self,

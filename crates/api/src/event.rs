@@ -2,6 +2,7 @@
 
 use crate::{ErrorBody, Vm};
 use banger_core::id::OpId;
+use banger_core::vm_name::VmName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -44,6 +45,18 @@ pub enum Event {
     Line {
         /// The line, without control characters.
         text: String,
+    },
+    /// A VM is there for its user to work in. The operation goes on when it is told to save.
+    Enterable {
+        /// The VM's name.
+        #[schema(value_type = String)]
+        vm: VmName,
+    },
+    /// The guest of that VM has shut down. The operation waits on, and can be told to save.
+    GuestEnded {
+        /// The VM's name.
+        #[schema(value_type = String)]
+        vm: VmName,
     },
     /// The operation succeeded; always last.
     Done {

@@ -62,6 +62,10 @@ pub struct BuildImage {
     /// Whether that VM reaches beyond the bridge; it does when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat: Option<bool>,
+    /// Whether its user works in that VM after everything else: the build says `enterable` then, and
+    /// goes on when it is told to save. It ends when nobody reads its events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// Whether that VM stays when something fails.
     #[serde(default)]
     pub keep_on_failure: bool,

@@ -44,6 +44,7 @@
 //! | `POST /v1/images/{ref}/promote` | | events |
 //! | `POST /v1/image-builds` | [`BuildImage`] | events |
 //! | `DELETE /v1/image-builds/{op}` | | 202; the build ends |
+//! | `POST /v1/image-builds/{op}/save` | | 202; the build goes on, once the work by hand is done |
 //! | `GET /v1/bundle` | | [`BundleStatus`] |
 //! | `POST /v1/bundle/build` | | events |
 //! | `POST /v1/bundle/verify` | | events |

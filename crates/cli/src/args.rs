@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod bundle;
+mod customize;
 mod daemon;
 mod dns;
 mod doctor;
@@ -13,6 +14,7 @@ mod value;
 mod vm;
 
 pub(crate) use bundle::FetchArgs;
+pub(crate) use customize::CustomizeArgs;
 pub(crate) use daemon::{DaemonLogsArgs, DaemonVerb, LogLevelArgs};
 pub(crate) use dns::DnsVerb;
 pub(crate) use doctor::{DoctorArgs, Remedy};

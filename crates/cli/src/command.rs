@@ -2,6 +2,7 @@
 
 mod bundle;
 mod create;
+mod customize;
 mod daemon;
 mod daemon_log;
 mod dns;
@@ -102,6 +103,7 @@ async fn images(session: &Session<'_>, verb: ImageVerb) -> Result<(), Failure> {
         ImageVerb::List => image::list(session).await,
         ImageVerb::Show(args) => image::show(session, &args.refs).await,
         ImageVerb::Build(args) => image_build::run(session, &args).await,
+        ImageVerb::Customize(args) => customize::run(session, &args).await,
         ImageVerb::Register(args) => image::register(session, &args).await,
         ImageVerb::Import(args) => image::import(session, &args).await,
         ImageVerb::Promote(args) => image::promote(session, &args).await,

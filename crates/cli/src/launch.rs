@@ -44,10 +44,14 @@ impl LaunchError {
         }
     }
 
+    fn no_ssh() -> Self {
+        let hint = "install OpenSSH's client: on Debian, the package `openssh-client`";
+        Self::Missing { program: SSH.to_owned(), hint }
+    }
+
     fn of_ssh(source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
-            let hint = "install OpenSSH's client: on Debian, the package `openssh-client`";
-            return Self::Missing { program: SSH.to_owned(), hint };
+            return Self::no_ssh();
         }
         Self::Start { program: PathBuf::from(SSH), source }
     }
@@ -80,10 +84,13 @@ pub(crate) fn become_ssh(args: &[OsString]) -> LaunchError {
     LaunchError::of_ssh(command(Path::new(SSH)).args(args).exec())
 }
 
-/// Starts ssh on this process's terminal.
-pub(crate) fn start_ssh(args: &[OsString]) -> Result<tokio::process::Child, LaunchError> {
+/// Starts ssh on this process's terminal. What it writes to its standard output goes to `output`.
+pub(crate) fn start_ssh(
+    args: &[OsString],
+    output: Stdio,
+) -> Result<tokio::process::Child, LaunchError> {
     let mut command = command(Path::new(SSH));
-    command.args(args);
+    command.args(args).stdout(output);
     tokio::process::Command::from(command).spawn().map_err(LaunchError::of_ssh)
 }
 
@@ -126,6 +133,11 @@ fn detach() -> io::Result<()> {
 /// Finds `bangerd`: beside this program, else along `PATH`.
 pub(crate) fn find_daemon() -> Option<PathBuf> {
     find("bangerd", std::env::current_exe().ok().as_deref())
+}
+
+/// Refuses what would need ssh in vain.
+pub(crate) fn check_ssh() -> Result<(), LaunchError> {
+    find_ssh().map(drop).ok_or_else(LaunchError::no_ssh)
 }
 
 /// Finds `ssh` along `PATH`.

@@ -86,7 +86,7 @@ impl Tracker<'_> {
             Event::Note { message } => self.note(message),
             Event::Line { text } => self.progress.say_live(text),
             Event::Done { .. } | Event::Failed { .. } => self.clear(),
-            Event::Accepted { .. } => {}
+            Event::Accepted { .. } | Event::Enterable { .. } | Event::GuestEnded { .. } => {}
         }
     }
 

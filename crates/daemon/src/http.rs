@@ -69,6 +69,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(images::promote))
         .routes(routes!(image_builds::build))
         .routes(routes!(image_builds::cancel))
+        .routes(routes!(image_builds::save))
         .routes(routes!(bundle::status))
         .routes(routes!(bundle::build))
         .routes(routes!(bundle::verify))

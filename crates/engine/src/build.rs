@@ -12,6 +12,7 @@
 //! is never one to be kept that has lost its disk.
 
 mod bench;
+mod by_hand;
 mod finish;
 mod log;
 mod own_kernel;
@@ -100,9 +101,12 @@ async fn try_build(
     let shared = Arc::clone(shared);
     let cleaning = AtomicBool::new(false);
     let job = Job { shared, entered, plan, base, image, handle, log, kernel, cleaning };
+    let handwork = job.plan.request.by_hand.then(|| job.entered.handwork().clone());
+    let left = by_hand::abandoned(handwork, report.left());
     let made = tokio::select! {
         biased;
         () = job.entered.cancelled() => Err(ImageBuildError::Cancelled.into()),
+        () = left => Err(ImageBuildError::Abandoned.into()),
         () = job.shared.closing.cancelled() => Err(EngineError::ShuttingDown),
         made = job.make(report) => made,
     };
@@ -202,43 +206,80 @@ impl Job {
     /// Everything up to a root disk that nobody writes to any more.
     async fn make(&self, report: &mut Reporter) -> Result<Content, EngineError> {
         let base_digest = self.base_digest(report).await?;
-        self.ask(Work::Start, report).await?;
-        let options = StartOptions { wait: Readiness::Ssh, timeout: BOOT };
-        let ready = wait_ready(&self.handle, options, true, report).await;
-        ready.map_err(|error| self.explain_silence(error))?;
-        let worked = tokio::select! {
-            biased;
-            worked = self.work(base_digest, report) => worked,
-            error = self.vm_ended() => Err(error),
-        };
-        let content = match worked {
-            Err(error) if is_broken_off(&error) => return Err(self.why_broken_off(error).await),
-            other => other?,
-        };
+        self.boot(report).await?;
+        let content = self.work(&base_digest, report).await?;
         self.ask(Work::Stop { timeout: SHUTDOWN }, report).await?;
         self.check_wanted()?;
         self.check_disk(report).await?;
         Ok(content)
     }
 
-    /// The work in the guest.
-    async fn work(
-        &self,
-        base_digest: String,
-        report: &mut Reporter,
-    ) -> Result<Content, EngineError> {
-        let phase = report.begin(Phase::Build("enter the guest".to_owned()));
-        let guest = self.enter().await?;
-        report.end(phase);
-        let mut lines = Lines::new(&self.log, report.lines());
-        let mut sink = |line: &str| lines.take(line);
-        let mut workshop = Workshop::new(guest.as_ref(), &mut sink);
-        let mut steps = Steps { workshop: &mut workshop, report, cleaning: &self.cleaning };
-        let content = steps.all(&self.plan, base_digest).await?;
-        Ok(content)
+    /// Starts the VM and waits until it can be entered.
+    async fn boot(&self, report: &mut Reporter) -> Result<(), EngineError> {
+        self.ask(Work::Start, report).await?;
+        self.cleaning.store(false, Ordering::Relaxed);
+        let options = StartOptions { wait: Readiness::Ssh, timeout: BOOT };
+        let ready = wait_ready(&self.handle, options, true, report).await;
+        ready.map(drop).map_err(|error| self.explain_silence(error))
     }
 
-    async fn enter(&self) -> Result<Arc<dyn Guest>, EngineError> {
+    /// The work in the guest.
+    async fn work(&self, base_digest: &str, report: &mut Reporter) -> Result<Content, EngineError> {
+        let guest = self.in_guest(self.enter(report)).await?;
+        self.in_guest(self.install(guest.as_ref(), report)).await?;
+        match self.plan.request.by_hand {
+            true => self.by_hand(guest, base_digest, report).await,
+            false => self.in_guest(self.conclude(guest.as_ref(), base_digest, report)).await,
+        }
+    }
+
+    /// Does something in the guest, which has to run on meanwhile.
+    async fn in_guest<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let worked = tokio::select! {
+            biased;
+            worked = work => worked,
+            error = self.vm_ended() => Err(error),
+        };
+        match worked {
+            Err(error) if is_broken_off(&error) => Err(self.why_broken_off(error).await),
+            other => other,
+        }
+    }
+
+    async fn install(&self, guest: &dyn Guest, report: &mut Reporter) -> Result<(), EngineError> {
+        let mut lines = Lines::new(&self.log, report.lines());
+        let mut sink = |line: &str| lines.take(line);
+        let mut workshop = Workshop::new(guest, &mut sink);
+        Steps { workshop: &mut workshop, report, cleaning: &self.cleaning }
+            .install(&self.plan)
+            .await
+    }
+
+    async fn conclude(
+        &self,
+        guest: &dyn Guest,
+        base_digest: &str,
+        report: &mut Reporter,
+    ) -> Result<Content, EngineError> {
+        let mut lines = Lines::new(&self.log, report.lines());
+        let mut sink = |line: &str| lines.take(line);
+        let mut workshop = Workshop::new(guest, &mut sink);
+        Steps { workshop: &mut workshop, report, cleaning: &self.cleaning }
+            .conclude(base_digest.to_owned())
+            .await
+    }
+
+    async fn enter(&self, report: &mut Reporter) -> Result<Arc<dyn Guest>, EngineError> {
+        let phase = report.begin(Phase::Build("enter the guest".to_owned()));
+        let guest = self.open_session().await?;
+        report.end(phase);
+        Ok(guest)
+    }
+
+    async fn open_session(&self) -> Result<Arc<dyn Guest>, EngineError> {
         let vm = self.handle.view().vm;
         let address = SocketAddr::from((vm.identity.ip.address(), crate::reach::SSH_PORT));
         let key = self.shared.keys.private()?;
@@ -407,8 +448,12 @@ impl Job {
 
 /// Whether somebody has ended the build, rather than that it failed.
 fn was_ended(error: &EngineError) -> bool {
-    use ImageBuildError::{Cancelled, Ended};
-    matches!(error, EngineError::ShuttingDown | EngineError::ImageBuild(Cancelled | Ended { .. }))
+    use ImageBuildError::{Abandoned, Cancelled, Ended};
+    match error {
+        EngineError::ShuttingDown => true,
+        EngineError::ImageBuild(error) => matches!(error, Cancelled | Abandoned | Ended { .. }),
+        _ => false,
+    }
 }
 
 fn is_broken_off(error: &EngineError) -> bool {
@@ -427,9 +472,8 @@ struct Steps<'a, 'w> {
 }
 
 impl Steps<'_, '_> {
-    async fn all(&mut self, plan: &Plan, base_digest: String) -> Result<Content, EngineError> {
-        let distribution = self.workshop.distribution().await?;
-        let manager = self.workshop.manager().await?;
+    /// Puts in everything that was asked for.
+    async fn install(&mut self, plan: &Plan) -> Result<(), EngineError> {
         // First, since it may tell the package manager where packages come from.
         for BuildCopy { from, to } in &plan.request.copies {
             let phase = self.begin(&format!("copy `{}`", from.display()));
@@ -437,7 +481,7 @@ impl Steps<'_, '_> {
             self.report.end(phase);
         }
         if !plan.list.is_empty() {
-            let manager = manager.ok_or(ProvisionError::NoManager)?;
+            let manager = self.workshop.manager().await?.ok_or(ProvisionError::NoManager)?;
             let phase = self.begin("install the packages");
             self.workshop.install(manager, &plan.list).await?;
             self.report.end(phase);
@@ -452,6 +496,13 @@ impl Steps<'_, '_> {
             self.workshop.script(script, index + 1).await?;
             self.report.end(phase);
         }
+        Ok(())
+    }
+
+    /// Looks at what there is then, and leaves nothing that is this guest's alone.
+    async fn conclude(&mut self, base_digest: String) -> Result<Content, EngineError> {
+        let distribution = self.workshop.distribution().await?;
+        let manager = self.workshop.manager().await?;
         let phase = self.begin("list what is installed");
         let packages = match manager {
             Some(manager) => self.workshop.installed(manager).await?,

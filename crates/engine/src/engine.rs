@@ -304,6 +304,11 @@ impl Engine {
         self.shared.builds.cancel(operation)
     }
 
+    /// Tells an image build that its user has done what was to be done by hand.
+    pub fn save(&self, operation: &OpId) -> Result<(), EngineError> {
+        self.shared.builds.save(operation)
+    }
+
     /// Gives an image another name.
     pub fn rename_image(&self, reference: &str, name: ImageName) -> Result<(), EngineError> {
         let catalog = &self.shared.catalog;

@@ -5,6 +5,7 @@ use crate::measure::Measures;
 use crate::view::VmView;
 use banger_core::id::OpId;
 use banger_core::unit::elapsed_ms;
+use banger_core::vm_name::VmName;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,6 +103,10 @@ pub enum Progress {
     Note(String),
     /// A line that a guest's program said. Some are left out where they are not read.
     Line(Line),
+    /// A VM is there for its user to work in, until they say to save what they have done.
+    Enterable(VmName),
+    /// The guest of that VM has shut down. What was done in it can be saved all the same.
+    GuestEnded(VmName),
     /// The operation succeeded.
     Done(Box<Outcome>),
     /// The operation failed.
@@ -135,8 +140,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// An operation that has begun. It goes on to its end even when this is dropped; an import alone is of
-/// no use to anybody then, and is broken off.
+/// An operation that has begun. It goes on to its end even when this is dropped; only an import, and a
+/// build whose user still works in it by hand, are of no use to anybody then, and are broken off.
 #[derive(Debug)]
 pub struct Operation {
     /// Its id: in every log line and error of it.
@@ -156,7 +161,9 @@ impl Operation {
                 | Progress::End(..)
                 | Progress::Amount { .. }
                 | Progress::Note(_)
-                | Progress::Line(_) => {}
+                | Progress::Line(_)
+                | Progress::Enterable(_)
+                | Progress::GuestEnded(_) => {}
             }
         }
         Err(Box::new(OperationError::broken_off(self.id)))
@@ -242,6 +249,16 @@ impl Reporter {
         self.notes.extend(part.notes);
         self.left.extend(part.left);
         self.stage = part.stage;
+    }
+
+    /// Tells which VM waits for its user.
+    pub(crate) fn enterable(&self, vm: VmName) {
+        self.send(Progress::Enterable(vm));
+    }
+
+    /// Tells that its guest has shut down.
+    pub(crate) fn guest_ended(&self, vm: VmName) {
+        self.send(Progress::GuestEnded(vm));
     }
 
     /// What passes on the lines of a guest's programs.

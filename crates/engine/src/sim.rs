@@ -25,7 +25,7 @@ pub fn sim_ports(host: Arc<SimHost>) -> Ports {
         drivers: vec![Arc::new(SimDriver { host: Arc::clone(&host) })],
         reach: Arc::new(SimReach),
         importer: Arc::new(SimImporter),
-        workbench: Arc::new(SimWorkbench { host: Arc::clone(&host) }),
+        workbench: Arc::new(SimWorkbench::new(Arc::clone(&host))),
         processes: Arc::clone(&host) as _,
         host,
     }

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// The kernel modules that were put into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<ModulesRecord>,
+    /// Whether somebody worked in it by hand, of which nothing more is known.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// The image that another was built from.

@@ -149,6 +149,7 @@ mod tests {
             },
             package_manager: Some(PackageManager::Apt),
             packages: vec![installed("libstdc++6", "1:12.2.0-14+deb12u1"), installed("udev", "2")],
+            by_hand: false,
             scripts: Vec::new(),
             copies: Vec::new(),
             modules: None,

@@ -40,7 +40,8 @@ impl Body {
 
 /// The events of an operation.
 ///
-/// The operation goes on in the daemon when this is dropped; only an import is broken off then.
+/// The operation goes on in the daemon when this is dropped. Only an import is broken off then, and a
+/// build in which its user works by hand, until it is told to save.
 #[derive(Debug)]
 pub struct EventStream {
     request: String,
@@ -93,7 +94,9 @@ impl EventStream {
                 | Event::End { .. }
                 | Event::Amount { .. }
                 | Event::Note { .. }
-                | Event::Line { .. } => {}
+                | Event::Line { .. }
+                | Event::Enterable { .. }
+                | Event::GuestEnded { .. } => {}
             }
         }
         Err(ClientError::BrokenOff { op_id: self.op_id, source: None })

@@ -2,7 +2,7 @@
 
 use super::import::{IMPORT_EXAMPLES, ImportArgs};
 use super::value::absolute;
-use super::{BuildArgs, value};
+use super::{BuildArgs, CustomizeArgs, value};
 use banger_api::RegisterImage;
 use banger_core::vm_name::ImageName;
 use clap::{Args, Subcommand};
@@ -24,6 +24,9 @@ pub(crate) enum ImageVerb {
     /// Build an image by booting one and working in it
     #[command(after_help = super::image_build::EXAMPLES)]
     Build(BuildArgs),
+    /// Make an image by working in another one by hand
+    #[command(after_help = super::customize::EXAMPLES)]
+    Customize(CustomizeArgs),
     /// Make an image of files that stay where they are
     #[command(after_help = REGISTER_EXAMPLES)]
     Register(RegisterArgs),

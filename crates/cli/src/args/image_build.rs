@@ -82,6 +82,7 @@ impl BuildArgs {
             vcpu: self.vcpu,
             memory: self.memory,
             nat: self.no_nat.then_some(false),
+            by_hand: false,
             keep_on_failure: self.keep_on_failure,
         })
     }

@@ -12,6 +12,7 @@ use crate::progress::{Progress, Tracker};
 use crate::render;
 use banger_api::client::{Client, ClientError, EventStream};
 use banger_api::{Event, Outcome};
+use banger_core::error::ErrorCode;
 use std::time::Instant;
 
 pub(super) async fn run(session: &Session<'_>, args: &BuildArgs) -> Result<(), Failure> {
@@ -38,7 +39,7 @@ pub(super) async fn run(session: &Session<'_>, args: &BuildArgs) -> Result<(), F
 }
 
 /// Safe to cancel: what is left of the stream can be read on.
-async fn follow(
+pub(super) async fn follow(
     stream: &mut EventStream,
     tracker: &mut Tracker<'_>,
 ) -> Result<Outcome, ClientError> {
@@ -53,7 +54,8 @@ async fn follow(
     Err(ClientError::BrokenOff { op_id: stream.op_id().cloned(), source: None })
 }
 
-async fn cancel(
+/// Ends the build, which a signal has asked for.
+pub(super) async fn cancel(
     session: &Session<'_>,
     client: &Client,
     mut stream: EventStream,
@@ -61,18 +63,8 @@ async fn cancel(
     signal: Signal,
 ) -> Result<(), Failure> {
     session.output.aside("interrupted; ending the build");
-    let progress = Progress::new(session.output);
-    let mut tracker = progress.only(Timings::Left);
-    let ended = async {
-        // It is told with the first event, which may not have come yet.
-        while stream.op_id().is_none() && stream.next().await?.is_some() {}
-        if let Some(op) = stream.op_id().cloned() {
-            client.cancel_image_build(&op).await?;
-        }
-        follow(&mut stream, &mut tracker).await
-    };
     tokio::select! {
-        ended = ended => match ended {
+        ended = end(session, client, &mut stream) => match ended {
             // It was done before it could be ended.
             Ok(_) => session.output.note("the image was built already"),
             Err(error) => drop(session.output.report(error.into())),
@@ -83,4 +75,24 @@ async fn cancel(
         }
     }
     Err(Failure::Exit(signal.exit_code()))
+}
+
+/// Has the daemon end the build, and awaits that.
+pub(super) async fn end(
+    session: &Session<'_>,
+    client: &Client,
+    stream: &mut EventStream,
+) -> Result<Outcome, ClientError> {
+    let progress = Progress::new(session.output);
+    let mut tracker = progress.only(Timings::Left);
+    // It is told with the first event, which may not have come yet.
+    while stream.op_id().is_none() && stream.next().await?.is_some() {}
+    if let Some(op) = stream.op_id().cloned() {
+        match client.cancel_image_build(&op).await {
+            // It has ended meanwhile; its events say how.
+            Err(ClientError::Api(error)) if error.code == ErrorCode::InvalidRequest => {}
+            cancelled => cancelled?,
+        }
+    }
+    follow(stream, &mut tracker).await
 }

@@ -4,7 +4,7 @@
 //! user or the system ends this process by a signal. Only a second signal, or a daemon that is gone,
 //! leaves it behind, and then that is said.
 
-mod guest;
+pub(super) mod guest;
 
 use super::signals::{Signal, Signals};
 use super::{Session, signals, ssh};
@@ -114,7 +114,7 @@ async fn run_and_remove(
 }
 
 /// How a run came to its end.
-enum End {
+pub(super) enum End {
     /// The command ended with this code.
     Code(u8),
     /// Something failed.

@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Broken(Vec<Value>),
     /// A stream of events that goes on without end after these.
     Open(Vec<Value>),
+    /// A stream of events in parts; each comes once its request was made.
+    Parts(Vec<(&'static str, Vec<Value>)>),
     /// Plain bytes.
     Bytes(&'static str),
 }
@@ -179,19 +181,38 @@ async fn answer(
         Some(route) => route.answer.clone(),
         None => Answer::Json(404, not_found(&path)),
     };
-    Ok(render(answer))
+    Ok(render(answer, asked))
 }
 
-fn render(answer: Answer) -> Response<Frames> {
+fn render(answer: Answer, asked: &Asked) -> Response<Frames> {
     let (status, pieces) = match answer {
         Answer::Json(status, document) => (status, whole(vec![document.to_string()])),
         Answer::Bytes(text) => (200, whole(vec![text.to_owned()])),
         Answer::Events(events) => (200, whole(lines(&events))),
         Answer::Open(events) => (200, whole(lines(&events)).chain(pending()).boxed()),
+        Answer::Parts(parts) => {
+            let asked = Arc::clone(asked);
+            let in_turn = iter(parts).then(move |(request, events)| {
+                let asked = Arc::clone(&asked);
+                async move {
+                    pause(&asked, request).await;
+                    whole(lines(&events))
+                }
+            });
+            (200, in_turn.flatten().boxed())
+        }
         Answer::Broken(events) => (200, whole(lines(&events)).chain(once(cut())).boxed()),
     };
     let status = StatusCode::from_u16(status).unwrap();
     Response::builder().status(status).body(StreamBody::new(pieces)).unwrap()
+}
+
+/// Waits until something was asked for.
+async fn pause(asked: &Asked, request: &str) {
+    let is_asked = || asked.lock().unwrap().iter().any(|asked| asked.starts_with(request));
+    while !is_asked() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
 }
 
 /// What came before is sent while this waits.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const BUILD: [&str; 4] = ["image", "build", "--name", "dev"];
 
-fn built() -> Value {
+pub(crate) fn built() -> Value {
     json!({
         "id": "0f5k2m9q", "name": "dev", "kind": "managed", "origin": "built",
         "rootfs": "/s/images/0f5k2m9q/rootfs.ext4", "kernel": null, "initrd": null,

@@ -6,6 +6,7 @@
 mod autostart;
 mod bundle;
 mod codes;
+mod customize;
 mod dns;
 mod doctor;
 mod errors;

@@ -12,6 +12,18 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A terminal: the side of who sits before it, and the programs'.
+pub(crate) fn sides() -> (File, File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let theirs = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+    (ours.into(), theirs.into())
+}
+
 /// The program, and what it shows.
 #[derive(Debug)]
 pub(crate) struct Terminal {
@@ -23,20 +35,14 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts a program as the leader of a session whose terminal this is.
     pub(crate) fn open(command: &mut Command) -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let ours = openpt(flags).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let theirs = File::from(rustix::fs::open(name, flags, Mode::empty()).unwrap());
+        let (ours, theirs) = sides();
         let file = || theirs.try_clone().unwrap();
         command.stdin(file()).stdout(file()).stderr(file());
         let child = on_terminal(command).spawn().unwrap();
         // The command still holds the other side, and the end would not be seen.
         command.stdin(std::process::Stdio::null());
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        Self { keyboard_and_screen: File::from(ours), child, shown: String::new() }
+        Self { keyboard_and_screen: ours, child, shown: String::new() }
     }
 
     /// Types.

@@ -95,6 +95,8 @@ fn event(id: &OpId, notes: &[String], report: Progress) -> Event {
         Progress::Amount { done, total } => Event::Amount { done, total },
         Progress::Note(message) => Event::Note { message },
         Progress::Line(line) => Event::Line { text: line.into_text() },
+        Progress::Enterable(vm) => Event::Enterable { vm },
+        Progress::GuestEnded(vm) => Event::GuestEnded { vm },
         Progress::Done(mut outcome) => {
             outcome.notes.splice(..0, notes.iter().cloned());
             Event::Done { outcome: Box::new(view::outcome(id.clone(), *outcome)) }

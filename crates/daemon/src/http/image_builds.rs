@@ -46,6 +46,22 @@ pub(super) async fn cancel(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Tell a build that what was to be done by hand is done
+#[utoipa::path(post, path = "/v1/image-builds/{op}/save", operation_id = "save_image_build",
+    params(("op" = String, Path, description = "The operation's id")),
+    responses(
+        (status = 202, description = "It goes on"),
+        (status = "default", description = "An error", body = ErrorBody),
+    ))]
+pub(super) async fn save(
+    State(state): State<AppState>,
+    Path(op): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let op: OpId = op.parse().map_err(|error| Problem::request(format!("{error}")))?;
+    state.engine.save(&op)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
 fn read(request: BuildImage) -> Result<Request, Problem> {
     let packages = request.packages.iter().map(|name| name.parse::<PackageName>());
     let packages = packages.collect::<Result<_, _>>();
@@ -68,6 +84,7 @@ fn read(request: BuildImage) -> Result<Request, Problem> {
             nat: request.nat,
             ..SpecChange::default()
         },
+        by_hand: request.by_hand,
         keep_on_failure: request.keep_on_failure,
     })
 }

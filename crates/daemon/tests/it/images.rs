@@ -1,7 +1,12 @@
 //! Images over HTTP.
 
 use crate::server::Server;
+use banger_host::Host;
 use serde_json::json;
+use std::time::Duration;
+
+/// Longer than anything simulated takes.
+const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn an_image_is_registered_shown_renamed_and_deleted() {
@@ -35,4 +40,32 @@ async fn an_image_is_registered_shown_renamed_and_deleted() {
     let gone = server.get("/v1/images/prod").await;
     assert_eq!((gone.status, &gone.json()["code"]), (404, &json!("image_not_found")));
     assert!(rootfs.exists());
+}
+
+#[tokio::test]
+async fn a_build_by_hand_is_saved_over_http_and_ends_with_its_clients_connection() {
+    let server = Server::start().await;
+    let body = r#"{"name":"dev","from":"default","by_hand":true}"#;
+    let mut left = server.open("POST", "/v1/image-builds", body).await;
+    left.until("\"enterable\",\"vm\":\"build-dev\"").await;
+    // A client that is killed says nothing; its end of the connection is closed.
+    drop(left);
+    let gone = async {
+        while server.get("/v1/vms").await.json()["vms"] != json!([]) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.expect("the build goes on without its client");
+    assert_eq!(server.sim.inventory().unwrap(), []);
+    assert_eq!(server.get("/v1/images/dev").await.status, 404);
+
+    let mut saved = server.open("POST", "/v1/image-builds", body).await;
+    let begun = saved.until("enterable").await;
+    let op = begun.split("\"op_id\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let path = format!("/v1/image-builds/{op}/save");
+    assert_eq!(server.ask("POST", &path, "").await.status, 202);
+    saved.until("\"event\":\"done\"").await;
+    assert_eq!(server.get("/v1/images/dev").await.json()["origin"], "built");
+    let over = server.ask("POST", &path, "").await;
+    assert_eq!((over.status, over.code()), (400, "invalid_request".to_owned()));
 }

@@ -192,6 +192,7 @@ fn manifest(job: &Job, content: Content) -> Manifest {
         },
         package_manager: content.manager,
         packages: content.packages,
+        by_hand: request.by_hand,
         scripts: scripts.collect(),
         copies: copies
             .map(|copy| CopyRecord { from: copy.from.clone(), to: copy.to.clone() })

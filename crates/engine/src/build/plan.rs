@@ -40,6 +40,8 @@ pub struct BuildImage {
     pub copies: Vec<BuildCopy>,
     /// What the VM is given that it is built in: processors, memory, NAT.
     pub spec: SpecChange,
+    /// Whether its user works in that VM after everything else, and then says whether to save it.
+    pub by_hand: bool,
     /// Whether that VM stays when something fails.
     pub keep_on_failure: bool,
 }

@@ -1,5 +1,6 @@
-//! The builds that are under way: each can be cancelled, and has its VM to itself.
+//! The builds that are under way: each can be told to end or to go on, and has its VM to itself.
 
+use super::by_hand::Handwork;
 use crate::error::{EngineError, ImageBuildError};
 use banger_core::id::{OpId, VmId};
 use banger_core::state::Request;
@@ -16,6 +17,7 @@ pub(crate) struct Builds(Arc<Mutex<BTreeMap<OpId, UnderWay>>>);
 #[derive(Debug, Default)]
 struct UnderWay {
     token: CancellationToken,
+    handwork: Handwork,
     /// The VM that it works in, once there is one.
     vm: Option<VmId>,
     /// Another operation ends that VM.
@@ -30,9 +32,9 @@ impl Builds {
     /// Enters a build until the result is dropped.
     pub(super) fn enter(&self, op: &OpId) -> Entered {
         let build = UnderWay::default();
-        let token = build.token.clone();
+        let (token, handwork) = (build.token.clone(), build.handwork.clone());
         self.lock().insert(op.clone(), build);
-        Entered { builds: self.clone(), op: op.clone(), token }
+        Entered { builds: self.clone(), op: op.clone(), token, handwork }
     }
 
     /// Tells a build to end.
@@ -41,6 +43,16 @@ impl Builds {
         let token = token.ok_or_else(|| ImageBuildError::NotRunning { op: op.clone() })?;
         token.cancel();
         Ok(())
+    }
+
+    /// Tells a build that its user has done what was to be done by hand.
+    pub(crate) fn save(&self, op: &OpId) -> Result<(), EngineError> {
+        let handwork = self.lock().get(op).map(|build| build.handwork.clone());
+        let handwork = handwork.ok_or_else(|| ImageBuildError::NotRunning { op: op.clone() })?;
+        match handwork.finish() {
+            true => Ok(()),
+            false => Err(ImageBuildError::NotByHand { op: op.clone() }.into()),
+        }
     }
 
     /// Gives an operation the VM that it makes, if it is a build: from before anybody else knows of
@@ -84,6 +96,7 @@ pub(super) struct Entered {
     builds: Builds,
     op: OpId,
     token: CancellationToken,
+    handwork: Handwork,
 }
 
 impl Entered {
@@ -95,6 +108,11 @@ impl Entered {
     /// Whether the build is to end.
     pub(super) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
+    }
+
+    /// The work that its user does by hand, if there is to be any.
+    pub(super) fn handwork(&self) -> &Handwork {
+        &self.handwork
     }
 
     /// Whether another operation has ended the VM.

@@ -95,6 +95,9 @@ pub enum ImageBuildError {
         /// The VM.
         name: VmName,
     },
+    /// Whoever was to work in it by hand is gone, and has not said to save it.
+    #[error("its user has left without saving it")]
+    Abandoned,
     /// A build has the VM to itself.
     #[error("cannot {} `{name}` while an image is made of it", .request.verb())]
     InTheMaking {
@@ -104,9 +107,15 @@ pub enum ImageBuildError {
         request: Request,
     },
     /// There is no such build.
-    #[error("no operation `{op}` is under way that can be cancelled")]
+    #[error("no build `{op}` is under way")]
     NotRunning {
-        /// What was to be cancelled.
+        /// What was to be told something.
+        op: OpId,
+    },
+    /// It waits for nobody.
+    #[error("the build `{op}` does not wait for work by hand")]
+    NotByHand {
+        /// What was to be saved.
         op: OpId,
     },
 }
@@ -151,8 +160,9 @@ impl Explain for ImageBuildError {
             Self::List { .. }
             | Self::TooSmall { .. }
             | Self::OtherModules { .. }
-            | Self::NotRunning { .. } => ErrorCode::InvalidRequest,
-            Self::Cancelled | Self::Ended { .. } => ErrorCode::Interrupted,
+            | Self::NotRunning { .. }
+            | Self::NotByHand { .. } => ErrorCode::InvalidRequest,
+            Self::Cancelled | Self::Abandoned | Self::Ended { .. } => ErrorCode::Interrupted,
             Self::InTheMaking { .. } => ErrorCode::WrongState,
         }
     }
@@ -186,7 +196,11 @@ impl Explain for ImageBuildError {
             Self::InTheMaking { name, .. } => {
                 vec![format!("wait until that is over, or end it with `banger vm delete {name}`")]
             }
-            Self::Cancelled | Self::Ended { .. } | Self::NotRunning { .. } => Vec::new(),
+            Self::Cancelled
+            | Self::Abandoned
+            | Self::Ended { .. }
+            | Self::NotRunning { .. }
+            | Self::NotByHand { .. } => Vec::new(),
         }
     }
 }

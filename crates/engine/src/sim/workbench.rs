@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use banger_host::{HostError, ProgramScript, SimHost};
 use banger_image::fsck::FsckError;
 use banger_provision::{Call, Ended, Exit, Guest, LineSink, Login, SessionError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -25,12 +25,27 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> HostError + use<> {
     move |source| HostError::Io { action: "simulate", object, source }
 }
 
+/// What is installed in a guest.
+type Packages = Arc<Mutex<BTreeSet<String>>>;
+
 #[derive(Debug)]
 pub(super) struct SimWorkbench {
-    pub(super) host: Arc<SimHost>,
+    host: Arc<SimHost>,
+    /// Of each guest, by its host key: another session finds what an earlier one has installed.
+    guests: Mutex<BTreeMap<String, Packages>>,
 }
 
 impl SimWorkbench {
+    pub(super) fn new(host: Arc<SimHost>) -> Self {
+        Self { host, guests: Mutex::default() }
+    }
+
+    fn packages(&self, login: &Login) -> Packages {
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_first = || Arc::new(Mutex::new(PACKAGES.map(str::to_owned).into()));
+        Arc::clone(guests.entry(login.host_key.clone()).or_insert_with(at_first))
+    }
+
     fn work<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.host.work(what, || act().map_err(failed(what))).map_err(io::Error::other)
     }
@@ -41,7 +56,7 @@ impl Workbench for SimWorkbench {
     async fn enter(&self, login: &Login, _limit: Duration) -> Result<Arc<dyn Guest>, SessionError> {
         let entered = self.work("enter", || Ok(()));
         entered.map_err(|_injected| SessionError::Refused { address: login.address })?;
-        let packages = Mutex::new(PACKAGES.map(str::to_owned).into());
+        let packages = self.packages(login);
         Ok(Arc::new(SimGuest { host: Arc::clone(&self.host), packages }))
     }
 
@@ -98,7 +113,7 @@ fn kernel() -> Vec<u8> {
 #[derive(Debug)]
 struct SimGuest {
     host: Arc<SimHost>,
-    packages: Mutex<BTreeSet<String>>,
+    packages: Packages,
 }
 
 impl SimGuest {

@@ -36,6 +36,7 @@ pub(crate) fn request(world: &World, name: &str) -> BuildImage {
         scripts: vec![file("script", "#!/bin/sh\n")],
         copies: vec![BuildCopy { from: file("motd", "hello\n"), to: "/etc/motd".to_owned() }],
         spec: Default::default(),
+        by_hand: false,
         keep_on_failure: false,
     }
 }

@@ -4,6 +4,7 @@
 mod build;
 mod build_vm;
 mod crash;
+mod customize;
 mod faults;
 mod forward;
 mod gate;

@@ -7,25 +7,48 @@ use crate::failure::Failure;
 use crate::launch;
 use banger_api::SshTarget;
 use rustix::process::{Pid, kill_process};
+use std::convert::Infallible;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use tokio::process::Child;
 
 /// Runs the command to its end. A signal is passed on to ssh; a second one ends ssh at once.
 pub(super) async fn run(target: &SshTarget, command: &[String], signals: &mut Signals) -> End {
-    let mut child = match launch::start_ssh(&ssh::arguments(target, command)) {
+    let child = match launch::start_ssh(&ssh::arguments(target, command), Stdio::inherit()) {
         Ok(child) => child,
         Err(error) => return End::Failed(error.into()),
     };
-    let mut first: Option<Signal> = None;
+    match attend(child, signals, std::future::pending::<Infallible>()).await {
+        Ok(end) => end,
+        Err(never) => match never {},
+    }
+}
+
+/// Awaits ssh's end in this way. It is told to end once `over` completes; then that says what the
+/// session came to.
+pub(in crate::command) async fn attend<T>(
+    mut child: Child,
+    signals: &mut Signals,
+    over: impl Future<Output = T>,
+) -> Result<End, T> {
+    let (mut first, mut ended_by) = (None::<Signal>, None);
+    tokio::pin!(over);
     loop {
         let signal = tokio::select! {
-            status = child.wait() => return end(status, first),
+            status = child.wait() => return match ended_by {
+                Some(over) => Err(over),
+                None => Ok(end(status, first)),
+            },
             signal = signals.next() => signal,
+            over = &mut over, if ended_by.is_none() => {
+                ended_by = Some(over);
+                pass_on(&child, rustix::process::Signal::TERM);
+                continue;
+            }
         };
-        match first {
-            None => pass_on(&child, signal.get()),
-            Some(_) => pass_on(&child, rustix::process::Signal::KILL),
+        match (first, &ended_by) {
+            (None, None) => pass_on(&child, signal.get()),
+            _ => pass_on(&child, rustix::process::Signal::KILL),
         }
         first.get_or_insert(signal);
     }
