@@ -6,6 +6,7 @@
 mod stage;
 
 mod boot_failures;
+mod customize;
 mod daemon;
 mod deaths;
 mod doctor;

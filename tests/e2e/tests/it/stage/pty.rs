@@ -77,6 +77,13 @@ impl Terminal {
         (self.running.within(limit + Duration::from_secs(5)), self.shown)
     }
 
+    /// Closes the terminal, as its window's end does, and waits for the program's.
+    #[track_caller]
+    pub(crate) fn hang_up(self, limit: Duration) -> Transcript {
+        drop(self.keyboard_and_screen);
+        self.running.within(limit)
+    }
+
     /// Reads what there is; `false` at the end, or when the time is up.
     fn read(&mut self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -105,6 +105,14 @@ impl Site {
         Call::new(wrapper[0], &all).only_env(&self.env())
     }
 
+    /// A program that calls `banger` by its name.
+    pub(crate) fn call_by(&self, program: &Path, args: &[&str]) -> Call {
+        let mut env = self.env();
+        let path = &mut env.iter_mut().find(|(name, _)| name == "PATH").unwrap().1;
+        *path = format!("{}:{path}", self.programs.display());
+        Call::new(program, args).only_env(&env)
+    }
+
     /// Runs `banger`.
     #[track_caller]
     pub(crate) fn banger(&self, args: &[&str]) -> Transcript {
