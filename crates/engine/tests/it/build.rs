@@ -41,6 +41,11 @@ pub(crate) fn request(world: &World, name: &str) -> BuildImage {
     }
 }
 
+/// A build that keeps its VM when it fails.
+pub(crate) fn keeping(world: &World) -> BuildImage {
+    BuildImage { keep_on_failure: true, ..request(world, "dev") }
+}
+
 async fn build(world: &World, name: &str) -> Result<(), EngineError> {
     match finish(world.engine.build_image(request(world, name))).await {
         Ok(_) => Ok(()),
@@ -137,17 +142,20 @@ async fn a_build_that_fails_at_any_step_leaves_its_log_and_nothing_else() {
 }
 
 /// Kills the daemon at each call of the verb, of which there are so many at least. Only towards the
-/// end of a build there is an image already. Whether a failed build's VM is kept makes no difference.
-async fn kill_at_each(verb: &str, least: usize, ends_whole: bool) {
-    let all = ["crash-before", "crash-after"].map(|effect| [(effect, false), (effect, true)]);
-    for (effect, keep_on_failure) in all.into_iter().flatten() {
+/// end of a build there is an image already.
+async fn kill_at_each(
+    verb: &str,
+    least: usize,
+    ends_whole: bool,
+    request: fn(&World) -> BuildImage,
+) {
+    for effect in ["crash-before", "crash-after"] {
         let (mut crashes, mut whole) = (0, 0);
         for n in 1..MOST {
             let context = format!("{effect}:{verb}:{n}");
             let world = World::new().await;
             world.faults(&context);
-            let request = BuildImage { keep_on_failure, ..request(&world, "dev") };
-            drop(finish(world.engine.build_image(request)).await);
+            drop(finish(world.engine.build_image(request(&world))).await);
             if !world.host.is_crashed() {
                 break;
             }
@@ -168,17 +176,23 @@ async fn kill_at_each(verb: &str, least: usize, ends_whole: bool) {
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_while_a_builds_vm_is_made_leaves_nothing() {
-    kill_at_each("ensure", 8, false).await;
+    kill_at_each("ensure", 8, false, |world| request(world, "dev")).await;
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_at_any_step_in_the_guest_leaves_nothing() {
-    kill_at_each("work", 30, false).await;
+    kill_at_each("work", 30, false, |world| request(world, "dev")).await;
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_while_a_builds_vm_goes_leaves_nothing_or_a_whole_image() {
-    kill_at_each("remove", 8, true).await;
+    kill_at_each("remove", 8, true, |world| request(world, "dev")).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_keeps_no_vm_of_a_build_that_would_have_kept_its_own() {
+    kill_at_each("work", 30, false, keeping).await;
+    kill_at_each("remove", 8, true, keeping).await;
 }
 
 #[tokio::test]
@@ -258,8 +272,7 @@ async fn an_orderly_end_of_the_daemon_leaves_nothing_of_a_build() {
 async fn a_failed_build_keeps_its_vm_when_asked_and_says_how_to_enter_it() {
     let world = World::new().await;
     world.faults("work:12");
-    let keeping = BuildImage { keep_on_failure: true, ..request(&world, "dev") };
-    let failed = error(finish(world.engine.build_image(keeping)).await);
+    let failed = error(finish(world.engine.build_image(keeping(&world))).await);
     world.faults("");
     assert!(failed.hints().iter().any(|hint| hint.contains("banger vm ssh build-dev")));
     assert_eq!(world.state("build-dev"), VmState::Running);

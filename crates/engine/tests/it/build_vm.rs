@@ -1,6 +1,6 @@
 //! The VM of a build, as others see it while the build goes on and when it is over.
 
-use crate::build::{assert_images, request};
+use crate::build::{assert_images, keeping, request};
 use crate::gate::{Gate, Step};
 use crate::world::{IMAGES, LONG, World, error, finish, to_ssh};
 use banger_core::error::{ErrorCode, Explain, chain};
@@ -88,11 +88,6 @@ fn end(world: &World, verb: &str) -> Operation {
         _ => engine.delete(name),
     };
     operation.unwrap()
-}
-
-/// A build that keeps its VM when it fails.
-fn keeping(world: &World) -> BuildImage {
-    BuildImage { keep_on_failure: true, ..request(world, "dev") }
 }
 
 /// What a failed build says, less that it failed, and the VM that it has left.
