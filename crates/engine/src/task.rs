@@ -34,23 +34,12 @@ use tracing::Instrument;
 #[derive(Debug)]
 pub(crate) enum Work {
     Start,
-    Stop {
-        timeout: Duration,
-    },
-    Restart {
-        timeout: Duration,
-    },
-    Kill {
-        signal: Signal,
-    },
+    Stop { timeout: Duration },
+    Restart { timeout: Duration },
+    Kill { signal: Signal },
     Delete,
-    Set {
-        change: SpecChange,
-    },
-    Forward {
-        change: ForwardChange,
-    },
-    /// Makes a build's VM one that stays.
+    Set { change: SpecChange },
+    Forward { change: ForwardChange },
     Keep,
 }
 
@@ -361,6 +350,7 @@ impl VmTask {
         Ok(true)
     }
 
+    /// The VM of a build becomes one that stays.
     fn keep(&mut self) -> Result<(), EngineError> {
         let before = std::mem::replace(&mut self.vm.purpose, Purpose::KeptBuild);
         self.save().inspect_err(|_unsaved| self.vm.purpose = before)
