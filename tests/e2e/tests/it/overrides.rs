@@ -16,6 +16,7 @@ fn a_vm_boots_a_kernel_and_is_entered_with_a_key_of_the_users_own() {
         format!("default_initrd = '{initrd}'"),
         format!("ssh_key_path = '{key}'"),
     ]);
+    site.banger(&["daemon", "start"]).ok();
     provenance_is_told(&site, &[("default_kernel", 1), ("default_initrd", 2), ("ssh_key_path", 3)]);
 
     let ran = site.boot(&["vm", "run", "--name", "otter", "--", "cat /proc/version"]);
