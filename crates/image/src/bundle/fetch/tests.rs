@@ -410,6 +410,33 @@ fn zeros_become_holes() {
 }
 
 #[test]
+fn holes_are_taken_in_the_posix_way_too() {
+    let scene = Scene::new();
+    let mut entries = entries("");
+    let (name, whole) = entries.pop().unwrap();
+    let archive = tar(&entries, |tar| {
+        let records = [("major", "1"), ("minor", "0"), ("name", &name), ("realsize", "1048576")];
+        let records = records.map(|(key, value)| (format!("GNU.sparse.{key}"), value));
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
+        tar.append_pax_extensions(records).unwrap();
+        // One region, and behind its description what is in it.
+        let mut content = b"1\n0\n4096\n".to_vec();
+        content.resize(512, 0);
+        content.extend_from_slice(&whole[..4096]);
+        let mut header = Header::new_ustar();
+        header.set_size(content.len().try_into().unwrap());
+        header.set_mode(0o600);
+        tar.append_data(&mut header, "GNUSparseFile.0/rootfs", content.as_slice()).unwrap();
+    });
+    let image = scene.take(&archive).unwrap().bundle.image();
+    assert_eq!(fs::read(&image.rootfs).unwrap(), whole);
+    assert!(fs::metadata(image.rootfs).unwrap().blocks() * 512 < 1 << 18);
+    // The checksum is that of the whole file.
+    let source = BundleSource::at(scene.bundle());
+    assert_eq!(verify(&source, &AtomicBool::new(false), &|_| {}).unwrap().as_recorded, 3);
+}
+
+#[test]
 fn a_fetch_can_be_ended_early_and_leaves_nothing() {
     let scene = Scene::new();
     let (dir, cancel) = (scene.bundle(), AtomicBool::new(false));
