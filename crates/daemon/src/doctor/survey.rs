@@ -11,9 +11,10 @@ use banger_host::SimHost;
 use banger_host::facts::{
     Depth, HostFacts, NetworkFacts, NetworkQuestion, file_can_measure, version_line,
 };
+use banger_image::regular;
 use banger_vmm::{KvmStatus, detect_kvm};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -129,9 +130,7 @@ pub(crate) fn look_at_source(role: &'static str, path: PathBuf) -> SourceFacts {
         let meta = fs::metadata(&path)?;
         match meta.is_dir() {
             true => fs::read_dir(&path).map(|_| None),
-            // To open anything but a file may wait for somebody.
-            false if meta.is_file() => File::open(&path).map(|_| Some(Bytes(meta.len()))),
-            false => Ok(None),
+            false => regular::open(&path)?.metadata().map(|meta| Some(Bytes(meta.len()))),
         }
     };
     let read = read().map_err(|error| match error.kind() {

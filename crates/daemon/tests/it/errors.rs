@@ -3,14 +3,16 @@
 use crate::client::Answer;
 use crate::server::{Server, Setup, usual};
 use banger_core::guest::Stage;
-use banger_core::unit::MiB;
+use banger_core::unit::{Bytes, MiB};
 use banger_daemon::doctor::{Demand, Facts, Survey};
 use banger_host::facts::{Depth, NetworkFacts, NetworkQuestion};
 use banger_host::{GuestScript, Pace};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 fn show(title: &str, status: u16, error: &Value) -> String {
@@ -246,6 +248,51 @@ async fn the_start_of_a_vm_that_runs_needs_nothing() {
     server.ask("POST", "/v1/vms/otter/stop", "").await.outcome();
     let refused = server.ask("POST", "/v1/vms/otter/start", "").await;
     assert_eq!(refused.code(), "missing_dependency");
+}
+
+/// A host with so much room.
+#[derive(Debug)]
+struct Room(AtomicU64);
+
+impl Survey for Room {
+    fn usual(&self) -> Demand {
+        usual()
+    }
+
+    fn facts(&self, demand: Demand, _depth: Depth) -> Facts {
+        let mut facts = Facts::complete(demand);
+        facts.host.room = Ok(Bytes(self.0.load(Ordering::Relaxed)));
+        facts
+    }
+
+    fn network(&self, question: NetworkQuestion) -> NetworkFacts {
+        NetworkFacts::open(question)
+    }
+}
+
+#[tokio::test]
+async fn the_start_of_a_vm_whose_work_disk_grows_is_checked_for_that() {
+    let survey = Arc::new(Room(AtomicU64::new(64 << 30)));
+    let setup = Setup { survey: Some(Arc::clone(&survey) as _), ..Setup::default() };
+    let server = Server::with(setup).await;
+    server.run_vm("otter").await;
+    server.ask("POST", "/v1/vms/otter/stop", "").await.outcome();
+    let vm = server.get("/v1/vms/otter").await.json();
+    let disk = Path::new(vm["dir"].as_str().unwrap()).join("work.img");
+    fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+
+    survey.0.store(1 << 30, Ordering::Relaxed);
+    let started = server.ask("POST", "/v1/vms/otter/start", "").await.outcome();
+    let note = started["notes"][0].as_str().unwrap_or_default();
+    assert!(note.starts_with("the work disk can take 7.9 GiB more, and 1.0 GiB are"), "{started}");
+    server.ask("POST", "/v1/vms/otter/stop", "").await.outcome();
+    survey.0.store(1 << 20, Ordering::Relaxed);
+    let refused = server.ask("POST", "/v1/vms/otter/start", "").await;
+    assert_eq!((refused.status, refused.code().as_str()), (507, "no_space"));
+    assert_eq!(server.get("/v1/vms/otter").await.json()["state"], "stopped");
+    // A disk that is as large as it is to be needs no room.
+    fs::remove_file(&disk).unwrap();
+    server.ask("POST", "/v1/vms/otter/start", "").await.outcome();
 }
 
 /// The failure of a create on its way, which must leave nothing behind.
