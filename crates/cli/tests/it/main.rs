@@ -1,5 +1,5 @@
 //! The command line as its users see it: the built program against a daemon that gives prepared
-//! answers.
+//! answers; in `failures` against a real one over a simulated host.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 #![allow(clippy::needless_pass_by_value, reason = "prepared answers are put together from values")]
 

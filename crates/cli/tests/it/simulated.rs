@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// Longer than anything simulated takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a condition is looked at.
+const PERIOD: Duration = Duration::from_millis(10);
+
 /// The daemon with its directories. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Simulated {
@@ -88,7 +91,7 @@ impl Simulated {
             let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
             let said = fs::read_to_string(self.path("bangerd.stderr")).unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "no daemon: {ended:?} {said}");
-            std::thread::yield_now();
+            std::thread::park_timeout(PERIOD);
         }
         let status = self.call(&["--json", "daemon", "status"]).output().unwrap();
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
