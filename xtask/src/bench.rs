@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what banger costs, as ratios within one run.
 //!
 //! ```text
-//! programs -> (root) bundle -> (enclosure) real VM starts, simulated hosts, names -> tables
+//! programs -> (root) bundle -> (enclosure) real VM starts, simulated hosts, names, images -> tables
 //! programs -> (root) testbed -> (its host) (enclosure) real VM starts and boots -> tables
 //! ```
 //!
@@ -14,6 +14,7 @@ mod dns;
 mod firecracker;
 mod floor;
 mod groundwork;
+mod images;
 mod in_testbed;
 mod lists;
 mod machine;
@@ -25,6 +26,7 @@ mod start;
 
 use crate::bundle::{self, Rebuild};
 use crate::leftover::{self, Inventory};
+use crate::packages::Package;
 use crate::workspace::{Profile, Workspace};
 use crate::{enclosure, packages, programs, root};
 use anyhow::{Result, bail};
@@ -40,6 +42,8 @@ pub(crate) enum Subject {
     Lists,
     /// The DNS server, and how soon a VM that starts has its name.
     Dns,
+    /// Clones of root file systems, imports, and uploads to guests.
+    Images,
 }
 
 impl Subject {
@@ -49,6 +53,16 @@ impl Subject {
             Self::Starts => "starts",
             Self::Lists => "lists",
             Self::Dns => "dns",
+            Self::Images => "images",
+        }
+    }
+
+    /// What is needed beside the packages of every task.
+    const fn packages(self) -> &'static [Package] {
+        match self {
+            Self::Starts | Self::Lists => &[],
+            Self::Dns => &dns::PACKAGES,
+            Self::Images => &images::PACKAGES,
         }
     }
 
@@ -58,6 +72,7 @@ impl Subject {
             Self::Starts => report::of_starts(&start::measure(workspace)?),
             Self::Lists => report::of_lists(&lists::measure(workspace)?),
             Self::Dns => dns::render(&dns::measure(workspace)?),
+            Self::Images => images::render(&images::measure(workspace)?),
         })
     }
 }
@@ -66,8 +81,13 @@ impl Subject {
 pub(crate) fn run(workspace: &Workspace, subjects: &[Subject]) -> Result<()> {
     let all = Subject::value_variants();
     let subjects = if subjects.is_empty() { all } else { subjects };
-    packages::install_with(if subjects.contains(&Subject::Dns) { &dns::PACKAGES } else { &[] })?;
+    let more: Vec<Package> =
+        subjects.iter().flat_map(|subject| subject.packages()).copied().collect();
+    packages::install_with(&more)?;
     programs::build(workspace, Profile::Release)?;
+    if subjects.contains(&Subject::Images) {
+        images::build(workspace)?;
+    }
     root::run(workspace, args(subjects))
 }
 

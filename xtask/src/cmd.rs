@@ -32,6 +32,7 @@ pub(crate) struct Cmd {
     env: Vec<(OsString, OsString)>,
     surroundings: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    input: Option<Stdio>,
     echo: Echo,
     kin: Kin,
     session: Session,
@@ -89,6 +90,7 @@ impl Cmd {
             env: Vec::new(),
             surroundings: Vec::new(),
             dir: None,
+            input: None,
             echo: Echo::Shown,
             kin: Kin::Stranger,
             session: Session::Shared,
@@ -263,7 +265,9 @@ impl Cmd {
         }
         match self.kin {
             Kin::Stranger if self.session == Session::Own => in_own_session(&mut command),
-            Kin::Stranger => command.stdin(Stdio::null()).process_group(0),
+            Kin::Stranger => {
+                command.stdin(self.input.take().unwrap_or_else(Stdio::null)).process_group(0)
+            }
             Kin::Xtask => command.stdin(Stdio::piped()),
             Kin::Heir => command.stdin(Stdio::inherit()),
         };

@@ -38,6 +38,14 @@ pub(crate) fn build_for_host(workspace: &Workspace, profile: Profile) -> Result<
     cargo(workspace).arg("build").args(what).run()
 }
 
+/// Builds the programs by which a part of banger is measured alone, in the release profile: examples,
+/// each as its package and its name. They are in `target/release/examples`.
+pub(crate) fn build_examples(workspace: &Workspace, examples: &[(&str, &str)]) -> Result<()> {
+    let chosen =
+        examples.iter().flat_map(|(package, name)| ["--package", *package, "--example", *name]);
+    cargo(workspace).args(["build", "--release"]).args(chosen).run()
+}
+
 /// Copies the programs to where no build replaces them below running tests.
 pub(crate) fn set_apart(workspace: &Workspace, profile: Profile, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;

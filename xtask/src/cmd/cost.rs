@@ -3,6 +3,7 @@
 use super::{Cmd, Echo, Running, check};
 use anyhow::{Context, Result};
 use std::io;
+use std::ops::Add;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,28 @@ impl Cmd {
         let since = Instant::now();
         let running = self.start(Stdio::null(), Stdio::null())?;
         running.measure(since)
+    }
+
+    /// Runs it and another program that reads what it writes, and says what both cost together.
+    /// Everything but exit code 0 of both is an error.
+    pub(crate) fn measure_into(mut self, mut reader: Self) -> Result<Cost> {
+        (self.echo, reader.echo) = (Echo::Silent, Echo::Silent);
+        let (output, input) = io::pipe().context("cannot make a pipe")?;
+        reader.input = Some(output.into());
+        let since = Instant::now();
+        let writing = self.start(input.into(), Stdio::null())?;
+        let reading = reader.start(Stdio::null(), Stdio::null())?;
+        let (written, read) = (writing.measure(since)?, reading.measure(since)?);
+        Ok(Cost { wall: read.wall.max(written.wall), cpu: written.cpu + read.cpu })
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    /// Of one after the other.
+    fn add(self, other: Self) -> Self {
+        Self { wall: self.wall + other.wall, cpu: self.cpu + other.cpu }
     }
 }
 
@@ -76,6 +99,17 @@ mod tests {
     fn a_program_that_works_costs_processor_time() {
         let cost = Cmd::new("seq").arg("3000000").measure().unwrap();
         assert!(cost.cpu > Duration::ZERO && cost.cpu <= cost.wall * 4, "{cost:?}");
+    }
+
+    #[test]
+    fn a_pipe_costs_what_both_programs_do() {
+        let (seq, count) = (Cmd::new("seq").arg("3000000"), Cmd::new("wc").arg("-l"));
+        let cost = seq.measure_into(count).unwrap();
+        assert!(cost.cpu > Duration::ZERO && cost.cpu <= cost.wall * 4, "{cost:?}");
+        let failed = Cmd::new("true").measure_into(Cmd::new("grep").arg("otter"));
+        assert!(failed.unwrap_err().to_string().contains("`grep otter` failed"));
+        let failed = Cmd::new("false").measure_into(Cmd::new("cat"));
+        assert!(failed.unwrap_err().to_string().contains("`false` failed"));
     }
 
     #[test]
