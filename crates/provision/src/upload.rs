@@ -6,16 +6,18 @@
 use crate::error::UploadError;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 use tokio::sync::mpsc;
 
-/// How much goes into one piece of a stream.
-const PIECE: usize = 64 << 10;
+/// How much goes into one piece of a stream. Each piece wakes another thread.
+const PIECE: usize = 256 << 10;
 /// How many pieces wait for the network.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
+/// How much of a file is read at a time.
+const CHUNK: usize = 64 << 10;
 
 /// Something on the host that a guest is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +119,11 @@ fn add(archive: &mut Builder<impl Write>, path: &Path, name: &Path) -> Result<()
     }
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
-    append(archive, name, &meta, EntryType::Regular, Exactly::new(file, meta.len())).map_err(failed)
+    let length = meta.len();
+    let most = usize::try_from(length).unwrap_or(CHUNK).min(CHUNK);
+    // An archive's builder alone would ask for 8 KiB at a time.
+    let content = BufReader::with_capacity(most, Exactly::new(file, length));
+    append(archive, name, &meta, EntryType::Regular, content).map_err(failed)
 }
 
 fn append(
@@ -163,8 +169,11 @@ impl Exactly {
 impl Read for Exactly {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
         let count = self.file.read(&mut buffer[..most])?;
-        if count == 0 && most > 0 {
+        if count == 0 {
             return Err(io::Error::other("it became shorter while it was read"));
         }
         self.left -= count as u64;
@@ -205,7 +214,7 @@ impl Write for Wire {
 ///
 /// When it cannot be read.
 pub fn digest(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(hexadecimal(&hash.finalize())),
@@ -291,6 +300,24 @@ mod tests {
         let (mut read, mut bytes) = (Exactly::new(File::open(&path).unwrap(), 3), Vec::new());
         read.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"123");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_many_pieces_arrives_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..3 * PIECE + 5).map(|at| at.to_le_bytes()[at % 3]).collect();
+        fs::write(&path, &content).unwrap();
+        let mut feed = Source::File { path, name: "f".into() }.feed();
+        let mut bytes = Vec::new();
+        while let Some(piece) = feed.pieces.recv().await {
+            bytes.extend(piece.unwrap());
+        }
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let mut found = Vec::new();
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        entry.read_to_end(&mut found).unwrap();
+        assert!(found == content);
     }
 
     #[test]
