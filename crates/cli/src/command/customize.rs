@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   build ─► enterable ─► ssh on this terminal ─► save or discard? ─┬─► save ─► the image
-//!                                                                   └─► cancel ─► nothing is left
+//!                                                                   └─► cancel ─► its log is left
 //! ```
 //!
 //! The build's events are read all the while: the guest may shut down, and the build may end, while
@@ -29,11 +29,15 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr, stdin};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// A session whose guest is gone, and perhaps this process too, ends within two minutes.
 const KEEPALIVE: [&str; 4] = ["-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=6"];
 /// What ssh ends with when the session breaks off. A program in the guest may end with it too.
 const BROKEN_OFF: u8 = 255;
+/// How long a guest that goes down may take from the end of its sessions to its own: a minute
+/// is what `banger vm stop` gives it.
+const GOING_DOWN: Duration = Duration::from_secs(75);
 
 pub(super) async fn run(session: &Session<'_>, args: &CustomizeArgs) -> Result<(), Failure> {
     check(args)?;
@@ -42,15 +46,16 @@ pub(super) async fn run(session: &Session<'_>, args: &CustomizeArgs) -> Result<(
     let mut stream = client.build_image(&args.request()).await?;
     let customizing = Customizing { session, client: &client, args };
     let concluded = match customizing.choose(&mut stream, &mut signals).await {
-        Ok(choice) => tokio::select! {
-            concluded = customizing.conclude(choice, &mut stream) => Ok(concluded),
-            signal = signals.next() => Err(Stop::Signal(signal)),
-        },
+        Ok(choice) => customizing.conclude(choice, &mut stream, &mut signals).await,
         Err(stop) => Err(stop),
     };
     match concluded {
         Ok(concluded) => concluded,
         Err(Stop::Signal(signal)) => cancel(session, &client, stream, &mut signals, signal).await,
+        Err(Stop::Left(signal)) => {
+            session.output.note("the daemon goes on with it; `banger image list` shows its image");
+            Err(Failure::Exit(signal.exit_code()))
+        }
         Err(Stop::Over(error)) => Err(error.into()),
         Err(Stop::Failed(failure)) => {
             // Why nothing is saved says more than that the build is cancelled.
@@ -77,10 +82,12 @@ fn check(args: &CustomizeArgs) -> Result<(), Failure> {
     Err(body.hint("say it beforehand, with `--save` or `--discard`").into())
 }
 
-/// Why it comes to no choice.
+/// Why it comes to no choice, or not to its end.
 enum Stop {
-    /// This process was told to end.
+    /// This process was told to end, and the build with it.
     Signal(Signal),
+    /// This process was told to end, and the build goes on to its image.
+    Left(Signal),
     /// The build is over.
     Over(ClientError),
     /// The build goes on in vain.
@@ -130,6 +137,7 @@ impl Customizing<'_> {
             }
         };
         let left = self.enter(&vm, stream, signals).await?;
+        let left = self.explain(left, stream, signals).await?;
         match left {
             _ if self.args.discard => return Ok(Choice::Discard),
             Left::GuestEnded | Left::Code(0) if self.args.save => return Ok(Choice::Save),
@@ -181,8 +189,31 @@ impl Customizing<'_> {
             Ok(End::Code(code)) => Ok(Left::Code(code)),
             Ok(End::Failed(failure)) => Err(Stop::Failed(failure)),
             Ok(End::Signal(signal)) => Err(Stop::Signal(signal)),
-            Err(Meanwhile::GuestEnded) => Ok(Left::GuestEnded),
-            Err(Meanwhile::Over(error)) => Err(Stop::Over(error)),
+            Err((Meanwhile::Over(error), _)) => Err(Stop::Over(error)),
+            Err((Meanwhile::GuestEnded, Some(signal))) => Err(Stop::Signal(signal)),
+            Err((Meanwhile::GuestEnded, None)) => Ok(Left::GuestEnded),
+        }
+    }
+
+    /// A guest that goes down takes the session along before it has ended itself. Where nobody is
+    /// asked, the build gets the time to say so.
+    async fn explain(
+        &self,
+        left: Left,
+        stream: &mut EventStream,
+        signals: &mut Signals,
+    ) -> Result<Left, Stop> {
+        let has_broken_off = matches!(left, Left::Code(BROKEN_OFF));
+        if !has_broken_off || self.args.discard || stdin().is_terminal() {
+            return Ok(left);
+        }
+        tokio::select! {
+            said = tokio::time::timeout(GOING_DOWN, meanwhile(stream)) => match said {
+                Ok(Meanwhile::GuestEnded) => Ok(Left::GuestEnded),
+                Ok(Meanwhile::Over(error)) => Err(Stop::Over(error)),
+                Err(_) => Ok(left),
+            },
+            signal = signals.next() => Err(Stop::Signal(signal)),
         }
     }
 
@@ -213,22 +244,44 @@ impl Customizing<'_> {
         body.hint("a session that is to be saved all the same has to end with `exit 0`").into()
     }
 
-    /// Does as the user says. Safe to cancel.
-    async fn conclude(&self, choice: Choice, stream: &mut EventStream) -> Result<(), Failure> {
-        match choice {
-            Choice::Save => self.save(stream).await,
-            Choice::Discard => self.discard(stream).await,
+    /// Does as the user says.
+    async fn conclude(
+        &self,
+        choice: Choice,
+        stream: &mut EventStream,
+        signals: &mut Signals,
+    ) -> Result<Result<(), Failure>, Stop> {
+        if choice == Choice::Discard {
+            return tokio::select! {
+                discarded = self.discard(stream) => Ok(discarded),
+                signal = signals.next() => Err(Stop::Signal(signal)),
+            };
+        }
+        // Whoever closes the terminal after that word means it to be kept.
+        tokio::select! {
+            begun = self.begin_to_save(stream) => begun.map_err(Stop::Over)?,
+            signal = signals.next_but_hangup() => return Err(Stop::Signal(signal)),
+        }
+        tokio::select! {
+            saved = self.save(stream) => Ok(saved),
+            signal = signals.next() => Err(match signal.is_hangup() {
+                true => Stop::Left(signal),
+                false => Stop::Signal(signal),
+            }),
+        }
+    }
+
+    /// From then on the build goes on without this process.
+    async fn begin_to_save(&self, stream: &EventStream) -> Result<(), ClientError> {
+        let Some(op) = stream.op_id() else { return Ok(()) };
+        match self.client.save_image_build(op).await {
+            // It has ended meanwhile; its events say how.
+            Err(ClientError::Api(error)) if error.code == ErrorCode::InvalidRequest => Ok(()),
+            begun => begun,
         }
     }
 
     async fn save(&self, stream: &mut EventStream) -> Result<(), Failure> {
-        if let Some(op) = stream.op_id().cloned() {
-            match self.client.save_image_build(&op).await {
-                // It has ended meanwhile; its events say how.
-                Err(ClientError::Api(error)) if error.code == ErrorCode::InvalidRequest => {}
-                saved => saved?,
-            }
-        }
         {
             let progress = Progress::new(self.session.output);
             follow(stream, &mut progress.only(Timings::Left)).await?;

@@ -17,6 +17,11 @@ impl Signal {
     pub(super) fn get(self) -> rustix::process::Signal {
         self.0
     }
+
+    /// Whether the terminal was closed.
+    pub(super) fn is_hangup(self) -> bool {
+        self.0 == rustix::process::Signal::HUP
+    }
 }
 
 /// Receives these signals instead of dying of them, from its making on.
@@ -47,6 +52,15 @@ impl Signals {
             _ = self.interrupt.recv() => Number::INT,
             _ = self.terminate.recv() => Number::TERM,
             _ = self.hangup.recv() => Number::HUP,
+        })
+    }
+
+    /// The next one but that of a closed terminal, which the next call of [`Signals::next`] gives.
+    pub(super) async fn next_but_hangup(&mut self) -> Signal {
+        use rustix::process::Signal as Number;
+        Signal(tokio::select! {
+            _ = self.interrupt.recv() => Number::INT,
+            _ = self.terminate.recv() => Number::TERM,
         })
     }
 }

@@ -2,20 +2,23 @@
 
 use crate::fake::{Answer, Fake, accepted, failed, ssh_target, vm};
 use crate::image_build::built;
+use crate::program::BANGER;
 use crate::pty::sides;
 use crate::transcript::{against, banger, script, send, transcript};
 use hyper::Method;
 use insta::assert_snapshot;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Output, Stdio};
 
 const BUILD: &str = "POST /v1/image-builds ";
 const TARGET: &str = "GET /v1/vms/build-dev/ssh";
 const SAVE: &str = "POST /v1/image-builds/0123456789/save";
 const CANCEL: &str = "DELETE /v1/image-builds/0123456789";
+const LIST: &str = "GET /v1/images";
 const CUSTOMIZE: [&str; 5] = ["image", "customize", "default", "--name", "dev"];
+const QUESTION: &str = "[save/discard]";
 /// The shell has to be killed itself, so it is replaced by what it waits for.
 const WAIT: &str = "exec /bin/sleep 60";
 
@@ -64,12 +67,22 @@ fn start(fake: &Fake, more: &[&str], stdin: impl Into<Stdio>) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Runs it on a terminal at which this was typed.
-fn on_terminal(fake: &Fake, more: &[&str], typed: &str) -> String {
+/// Runs it on a terminal at which this is typed once there is a question.
+fn answered(fake: &Fake, more: &[&str], typed: &str) -> Output {
     let (mut keyboard, theirs) = sides();
-    keyboard.write_all(typed.as_bytes()).unwrap();
-    let child = start(fake, more, theirs);
-    transcript(&child.wait_with_output().unwrap(), fake.dir())
+    let mut child = start(fake, more, theirs);
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut all = String::new();
+    while !all.contains(QUESTION) && said.read_line(&mut all).unwrap() > 0 {}
+    if all.contains(QUESTION) {
+        keyboard.write_all(typed.as_bytes()).unwrap();
+    }
+    said.read_to_string(&mut all).unwrap();
+    Output { stderr: all.into_bytes(), ..child.wait_with_output().unwrap() }
+}
+
+fn on_terminal(fake: &Fake, more: &[&str], typed: &str) -> String {
+    transcript(&answered(fake, more, typed), fake.dir())
 }
 
 /// Runs it without one.
@@ -178,9 +191,7 @@ fn a_session_that_ends_badly_is_not_saved_without_a_question() {
 fn a_document_is_alone_on_standard_output() {
     for (saves, answer) in [(true, "save\n"), (false, "discard\n")] {
         let fake = either("echo in the guest", saves);
-        let (mut keyboard, theirs) = sides();
-        keyboard.write_all(answer.as_bytes()).unwrap();
-        let output = start(&fake, &["--json"], theirs).wait_with_output().unwrap();
+        let output = answered(&fake, &["--json"], answer);
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         let (key, said) = (if saves { "name" } else { "discarded" }, &output.stderr);
         assert_eq!(document[key], "dev");
@@ -237,7 +248,7 @@ fn a_daemon_that_goes_away_ends_the_session() {
 #[test]
 fn a_signal_in_the_session_and_at_the_question_cancels_the_build() {
     let entered = format!("echo entered >&2; {WAIT}");
-    for (ssh, moment) in [(entered.as_str(), "entered"), ("", "[save/discard]")] {
+    for (ssh, moment) in [(entered.as_str(), "entered"), ("", QUESTION)] {
         let fake = either(ssh, false);
         let (_keyboard, theirs) = sides();
         let mut child = start(&fake, &[], theirs);
@@ -260,6 +271,78 @@ fn a_signal_while_it_is_saved_cancels_the_build() {
     assert!(said.starts_with("exit: 143\n"), "{said}");
     assert!(said.contains("caused by: the build was cancelled"), "{said}");
     assert_asked(&fake, CANCEL, "GET /v1/images/dev");
+}
+
+#[test]
+fn a_terminal_that_is_closed_while_it_is_saved_leaves_it_to_the_daemon() {
+    let fake = building(vec![(CANCEL, vec![cancelled()])], "");
+    let child = start(&fake, &["--save"], Stdio::null());
+    fake.wait_until_asked(SAVE);
+    send(&child, Signal::HUP);
+    assert_snapshot!(transcript(&child.wait_with_output().unwrap(), fake.dir()), @r"
+    exit: 129
+    --- stdout
+    --- stderr
+    note: the daemon goes on with it; `banger image list` shows its image
+    ");
+    assert_asked(&fake, SAVE, CANCEL);
+}
+
+#[test]
+fn a_signal_counts_for_more_than_a_guest_that_has_shut_down() {
+    let parts = vec![(TARGET, vec![guest_ended()]), (CANCEL, vec![cancelled()])];
+    // It is told to end when the guest has, and does not.
+    let ssh = "trap 'echo told >&2' TERM; while :; do /bin/sleep 0.1; done";
+    let fake = building(parts, ssh);
+    let mut child = start(&fake, &["--save"], Stdio::null());
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "told"));
+    send(&child, Signal::INT);
+    assert!(said.any(|line| line.unwrap() == "interrupted; ending the build"));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    assert_asked(&fake, CANCEL, SAVE);
+}
+
+#[test]
+fn a_session_that_breaks_off_with_its_guest_says_why() {
+    // Once this command knows that ssh has ended, something is asked for, and the build says more.
+    let ssh = format!(
+        "while [ -e /proc/$$ ]; do :; done >/dev/null 2>&1 && {BANGER} image list >/dev/null 2>&1 &\n\
+         exit 255"
+    );
+    let error = json!({
+        "code": "interrupted", "message": "could not build the image `dev`",
+        "causes": ["another request ended `build-dev`, in which it was built"], "hints": [],
+    });
+    let fake = building(vec![(LIST, vec![failed(error)])], &ssh);
+    assert_snapshot!(elsewhere(&fake, &["--save"]), @r"
+    exit: 1
+    --- stdout
+    --- stderr
+    error: could not build the image `dev`
+    caused by: another request ended `build-dev`, in which it was built
+    ");
+    assert_asked(&fake, LIST, CANCEL);
+
+    // A guest that was shut down is one that its user wants saved.
+    let fake = building(vec![(LIST, vec![guest_ended()]), (SAVE, vec![done()])], &ssh);
+    let said = elsewhere(&fake, &["--save"]);
+    assert!(said.starts_with("exit: 0\n--- stdout\ndev: saved\n"), "{said}");
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_answer() {
+    // The keys are there before the session ends.
+    let fake = either("read -r line; echo \"$line\"; exit 3", true);
+    let (mut keyboard, theirs) = sides();
+    keyboard.write_all(b"done\n\x04\x04\x04").unwrap();
+    let mut child = start(&fake, &[], theirs);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains(QUESTION)));
+    keyboard.write_all(b"save\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "done\ndev: saved\n");
+    assert_eq!(said.map(Result::unwrap).filter(|line| line.contains(QUESTION)).count(), 0);
 }
 
 #[test]

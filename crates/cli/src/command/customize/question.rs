@@ -3,6 +3,8 @@
 use crate::failure::Failure;
 use crate::output::Output;
 use banger_core::vm_name::ImageName;
+use rustix::io::Errno;
+use rustix::termios::{QueueSelector, tcflush};
 use std::io::{self, stdin};
 use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
@@ -34,7 +36,16 @@ impl Choice {
 
 /// Asks. Safe to cancel: the terminal is not read then.
 pub(super) async fn ask(output: &Output, name: &ImageName) -> Result<Choice, Failure> {
-    let failed = |error| Failure::internal(&format!("the terminal cannot be read: {error}"));
+    let failed =
+        |error: io::Error| Failure::internal(&format!("the terminal cannot be read: {error}"));
+    // What was typed in the session, as with a Ctrl-D that was held down, is no answer.
+    if let Err(error) = tcflush(stdin(), QueueSelector::IFlush) {
+        return match error {
+            // Nobody has the other side open any more.
+            Errno::IO => Ok(Choice::Discard),
+            error => Err(failed(error.into())),
+        };
+    }
     let mut silences = 0;
     while silences < SILENCES {
         output.aside(&format!("save the image as `{name}`, or discard it? [save/discard]"));
@@ -57,9 +68,7 @@ async fn line() -> io::Result<String> {
     match terminal.async_io(Interest::READABLE, read).await {
         Ok(count) => Ok(String::from_utf8_lossy(&bytes[..count]).into_owned()),
         // Nobody has the other side of the terminal open any more.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-            Ok(String::new())
-        }
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(String::new()),
         Err(error) => Err(error),
     }
 }

@@ -20,27 +20,29 @@ pub(super) async fn run(target: &SshTarget, command: &[String], signals: &mut Si
     };
     match attend(child, signals, std::future::pending::<Infallible>()).await {
         Ok(end) => end,
-        Err(never) => match never {},
+        Err((never, _)) => match never {},
     }
 }
 
 /// Awaits ssh's end in this way. It is told to end once `over` completes; then that says what the
-/// session came to.
+/// session came to, beside a signal that came all the same.
 pub(in crate::command) async fn attend<T>(
     mut child: Child,
     signals: &mut Signals,
     over: impl Future<Output = T>,
-) -> Result<End, T> {
+) -> Result<End, (T, Option<Signal>)> {
     let (mut first, mut ended_by) = (None::<Signal>, None);
     tokio::pin!(over);
     loop {
         let signal = tokio::select! {
+            // Somebody who has said to end does not mean what else has happened by then.
+            biased;
+            signal = signals.next() => signal,
             status = child.wait() => return match ended_by {
-                Some(over) => Err(over),
+                Some(over) => Err((over, first)),
                 None => Ok(end(status, first)),
             },
-            signal = signals.next() => signal,
-            over = &mut over, if ended_by.is_none() => {
+            over = &mut over, if first.is_none() && ended_by.is_none() => {
                 ended_by = Some(over);
                 pass_on(&child, rustix::process::Signal::TERM);
                 continue;
