@@ -5,7 +5,7 @@ use crate::transcript::{piped, send};
 use insta::assert_snapshot;
 use rustix::process::Signal;
 
-const CREATE: [&str; 6] = ["vm", "create", "--name", "otter", "--timeout", "1"];
+const CREATE: [&str; 4] = ["vm", "create", "--name", "otter"];
 
 #[test]
 fn a_vmm_that_ends_at_once_is_quoted() {
@@ -65,7 +65,8 @@ fn a_guest_without_a_root_disk_or_an_init_says_so() {
 #[test]
 fn a_wait_that_runs_out_says_what_was_reached_and_leaves_the_vm() {
     let host = Simulated::new(&["--sim-guest", "silent"]);
-    assert_snapshot!(host.refusal(&CREATE), @r"
+    let create = [&CREATE[..], &["--timeout", "1"]].concat();
+    assert_snapshot!(host.refusal(&create), @r"
     error: `otter` was not ready within 1 s; it reached `vmm` and goes on booting
     hint: `banger vm logs -f otter` shows what it is doing
     hint: `--timeout` gives it longer
