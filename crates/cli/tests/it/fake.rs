@@ -11,8 +11,15 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const PERIOD: Duration = Duration::from_millis(10);
 
 /// What a request is answered with.
 #[derive(Debug, Clone)]
@@ -128,11 +135,11 @@ impl Fake {
 
     /// Waits until something was asked so many times.
     pub(crate) fn wait_until_asked_times(&self, request: &str, times: usize) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         let is_it = |asked: &&String| asked.starts_with(request);
         while self.asked().iter().filter(is_it).count() < times {
-            assert!(std::time::Instant::now() < deadline, "nobody asked for {request}");
-            std::thread::yield_now();
+            assert!(Instant::now() < deadline, "nobody asked for {request}");
+            std::thread::park_timeout(PERIOD);
         }
     }
 }
@@ -211,7 +218,7 @@ fn render(answer: Answer, asked: &Asked) -> Response<Frames> {
 async fn pause(asked: &Asked, request: &str) {
     let is_asked = || asked.lock().unwrap().iter().any(|asked| asked.starts_with(request));
     while !is_asked() {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
