@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn a_tree_is_the_same_each_time_and_as_large_as_wanted() {
-        let dir = std::env::temp_dir().join(format!("xtask-tree-{}", std::process::id()));
+        let dir = tempfile::tempdir().unwrap();
         let [one, other] =
-            ["one", "other"].map(|name| Tree::make(&dir.join(name), 3 << 20, 7).unwrap());
+            ["one", "other"].map(|name| Tree::make(&dir.path().join(name), 3 << 20, 7).unwrap());
         assert_eq!((one.bytes, one.files), (3 << 20, other.files));
         one.check_copy(&other.dir).unwrap();
         let file = "000/00/file-16";
@@ -132,6 +132,5 @@ mod tests {
         assert_eq!(read(&one), fs::read(one.dir.join("000/00/link-16")).unwrap());
         fs::remove_file(other.dir.join(file)).unwrap();
         assert!(one.check_copy(&other.dir).unwrap_err().to_string().contains("files with"));
-        fs::remove_dir_all(&dir).unwrap();
     }
 }
