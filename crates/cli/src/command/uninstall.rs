@@ -1,6 +1,9 @@
-//! `banger uninstall`: takes back all that was put outside banger's own directories.
+//! `banger uninstall`: takes back what was set in other firewalls and in the user's ssh configuration,
+//! and stops the daemon.
 //!
-//! What is in them is the user's work, and stays: it is named, for its owner to remove.
+//! What is in banger's own directories is the user's work, and stays: it is named, for its owner to
+//! remove. So does the forwarding of packets, which others may need by now, and what its user wrote by
+//! hand on banger's advice.
 
 use super::Session;
 use super::ssh_config;
@@ -56,8 +59,9 @@ fn text(Report { done, stays }: &Report) -> String {
     let done: String = done.iter().map(|line| format!("{line}\n")).collect();
     let stays: String = stays.iter().map(|dir| format!("  {}\n", dir.display())).collect();
     format!(
-        "{done}\nNothing of banger's is left on this host but its programs, its configuration file \
-         and\n{stays}with the disks of VMs, images and logs. Remove them when you no longer need \
-         them.\n"
+        "{done}\nBanger's programs stay, its configuration file, and\n{stays}with the disks of VMs, \
+         images and logs. Remove them when you no longer need them.\n\n`net.ipv4.ip_forward` stays \
+         as it is, since others may need it by now, and so does what you have\nwritten yourself, as in \
+         files of a resolver (docs/dns.md).\n"
     )
 }
