@@ -162,6 +162,10 @@ impl Simulated {
             serde_json::from_slice(&output.stdout).unwrap()
         };
         assert_eq!(document(&["vm", "list"])["vms"], serde_json::json!([]));
+        let images = document(&["image", "list"]);
+        let images = images["images"].as_array().unwrap().iter();
+        let others = images.filter(|image| image["name"] != "default").collect::<Vec<_>>();
+        assert_eq!(others, Vec::<&serde_json::Value>::new());
         let leaks = self.banger(&["doctor", "--leaks"]);
         assert!(leaks.contains("none; 0 objects on the host, all accounted for"), "{leaks}");
     }
