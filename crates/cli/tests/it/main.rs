@@ -7,6 +7,7 @@ mod autostart;
 mod bundle;
 mod codes;
 mod customize;
+mod customize_script;
 mod dns;
 mod doctor;
 mod errors;
