@@ -398,7 +398,9 @@ impl Job {
     /// Makes the VM one that stays, if that was asked for and it has its disk. Who has ended the build
     /// wants nothing of it.
     async fn keep(&self, error: &EngineError, disk: Disk, report: &mut Reporter) -> Option<KeptVm> {
-        if !self.plan.request.keep_on_failure || disk == Disk::Nobody || was_ended(error) {
+        // What somebody has done by hand, and wants to have, is not thrown away.
+        let is_wanted = self.plan.request.keep_on_failure || self.entered.handwork().is_done();
+        if !is_wanted || disk == Disk::Nobody || was_ended(error) {
             return None;
         }
         if let Err(error) = self.ask(Work::Keep, report).await {

@@ -275,10 +275,12 @@ fn identity() -> Vec<Call> {
         ]),
         // Empty and not absent: systemd then mounts its own over it where the disk is read-only.
         Call::new(["cp", "/dev/null", "/etc/machine-id"]),
-        Call::new(["find", "/etc/ssh", "-name", "ssh_host_*", "-delete"]),
-        // Whoever has worked in it may have removed the file, or all of the directory.
+        // Whoever has worked in it may have removed the files, or all of the directories, or have put
+        // links in their place.
+        Call::new(["find", "/etc", "-maxdepth", "2", "-path", "/etc/ssh/ssh_host_*", "-delete"]),
         Call::new([
             "find",
+            "-L",
             "/root",
             "-maxdepth",
             "2",

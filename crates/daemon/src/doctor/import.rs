@@ -52,15 +52,20 @@ fn privileges(facts: &Facts) -> Check {
     )
 }
 
-/// Whether there is room for what is unpacked. It takes as much as the archive at least, compressed or
-/// not; how much a directory takes is not known before it was read.
+/// Whether there is room for what is unpacked: most archives take as much as they measure at least. But
+/// one of a container image may have several machines' in it; and how much a directory takes is not known
+/// before it was read.
 fn room(facts: &Facts) -> Check {
     let archive = facts.sources.iter().filter_map(|source| source.read.clone().ok().flatten());
-    let needed = archive.map(|bytes| bytes.0).sum::<u64>().max(LEAST_ROOM.0);
+    let archive = Bytes(archive.map(|bytes| bytes.0).sum());
     match &facts.host.room {
-        Ok(room) if room.0 < needed => {
-            let found = format!("{room} are left, and an import needs {} at least", Bytes(needed));
+        Ok(room) if *room < LEAST_ROOM => {
+            let found = format!("{room} are left, and an import needs {LEAST_ROOM} at least");
             Check::fail(SCOPE, "room", ErrorCode::NoSpace, found, MORE_ROOM)
+        }
+        Ok(room) if *room < archive => {
+            let found = format!("{room} are left, and what is to be imported measures {archive}");
+            Check::warn(SCOPE, "room", found, MORE_ROOM)
         }
         Ok(room) => Check::pass(SCOPE, "room", format!("{room} are left for images")),
         Err(reason) => {

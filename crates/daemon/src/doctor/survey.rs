@@ -133,9 +133,11 @@ pub(crate) fn look_at_source(role: &'static str, path: PathBuf) -> SourceFacts {
             false => regular::open(&path)?.metadata().map(|meta| Some(Bytes(meta.len()))),
         }
     };
-    let read = read().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unread::Missing,
-        _ => Unread::Refused(error.to_string()),
+    let read = read().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Err(Unread::Missing),
+        io::ErrorKind::PermissionDenied => Err(Unread::Refused(error.to_string())),
+        // Who reads it knows better what is the matter with it.
+        _ => Ok(None),
     });
     SourceFacts { role, path, read }
 }
@@ -221,7 +223,8 @@ mod tests {
         assert_eq!(read(dir.path().to_owned()), Ok(None));
         assert_eq!(read(dir.path().join("gone")), Err(Unread::Missing));
         let through = dir.path().join("otter.tar/x");
-        assert!(matches!(read(through), Err(Unread::Refused(_))));
+        assert_eq!(read(through), Err(Unread::Missing));
+        assert_eq!(read("/dev/null".into()), Ok(None), "it is told by who reads it");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use banger_api::{DoctorQuery, DoctorReport, ErrorBody, FixReport, Scope};
 use banger_core::image::ImageOrigin;
 use banger_core::resource::{Gatekeeper, Resource};
 use banger_core::spec::SpecChange;
-use banger_core::state::VmState;
+use banger_core::state::{Request, VmState};
 use banger_core::unit::Bytes;
 use banger_core::vm_name::ImageName;
 use banger_engine::{ImportImage, VmView};
@@ -127,10 +127,15 @@ pub(super) async fn check_create(
 
 /// Refuses the start of a VM that cannot start, before anything is put in place. Returns what is to be
 /// said of it all the same.
-pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<Vec<String>, Problem> {
+pub(super) async fn check_start(
+    state: &AppState,
+    view: VmView,
+    request: Request,
+) -> Result<Vec<String>, Problem> {
     let vm = view.vm;
+    let runs = vm.state == VmState::Running;
     // The start of one that runs has nothing to do, and nothing to need.
-    if vm.state == VmState::Running {
+    if runs && request == Request::Start {
         return Ok(Vec::new());
     }
     let name = vm.name.to_string();
@@ -152,9 +157,11 @@ pub(super) async fn check_start(state: &AppState, view: VmView) -> Result<Vec<St
     })
     .await?;
     let start = Task::Start(Some(&name));
-    let tasks = [start, Task::Grow(&name)];
-    let tasks = if facts.demand.growth.is_some() { &tasks[..] } else { &tasks[..1] };
-    preflight::check(&facts, tasks).map_err(|error| Problem::new(*error))
+    // One that runs has all that it needs, and gives its memory back before it starts again.
+    let start = (!runs).then_some(start);
+    let grow = facts.demand.growth.is_some().then_some(Task::Grow(&name));
+    let tasks: Vec<Task<'_>> = start.into_iter().chain(grow).collect();
+    preflight::check(&facts, &tasks).map_err(|error| Problem::new(*error))
 }
 
 /// Refuses a change of a VM that could not be carried out at its next start. Returns what is to be

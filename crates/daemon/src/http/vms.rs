@@ -16,7 +16,7 @@ use banger_api::{
 };
 use banger_core::forward::{Forward, ForwardChange, HostPort};
 use banger_core::spec::SpecChange;
-use banger_core::state::Readiness;
+use banger_core::state::{Readiness, Request};
 use banger_engine::{EngineError, NewVm, StartOptions};
 use banger_host::Signal;
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub(super) async fn start(
     Reference(reference): Reference,
     Body(start): Body<StartVm>,
 ) -> Result<Response, Problem> {
-    let notes = check_start(&state, state.engine.view(&reference)?).await?;
+    let notes = check_start(&state, state.engine.view(&reference)?, Request::Start).await?;
     let operation = state.engine.start(&reference, start_options(start))?;
     Ok(events::answer_noting(notes, operation).await)
 }
@@ -131,7 +131,7 @@ pub(super) async fn restart(
     Reference(reference): Reference,
     Body(RestartVm { stop, start }): Body<RestartVm>,
 ) -> Result<Response, Problem> {
-    let notes = check_start(&state, state.engine.view(&reference)?).await?;
+    let notes = check_start(&state, state.engine.view(&reference)?, Request::Restart).await?;
     let (stop, start) = (seconds(stop.timeout_s), start_options(start));
     Ok(events::answer_noting(notes, state.engine.restart(&reference, stop, start)?).await)
 }

@@ -24,9 +24,13 @@ use tokio::time::timeout;
 
 /// How often the console is looked at at most, for the words of a machine that is down.
 const CONSOLE_PERIOD: Duration = Duration::from_secs(1);
-/// What the kernel says last. A VMM does not end with it after `halt`, nor Firecracker's on x86 after
-/// `poweroff`: it has no device for that.
-const DOWN: [&str; 2] = ["reboot: Power down", "reboot: System halted"];
+/// What kernels say last. A VMM does not end with it after `halt`, nor Firecracker's on x86 after
+/// `poweroff`: it has no device for that, which newer kernels say.
+const DOWN: [&str; 3] = [
+    "reboot: Power down",
+    "reboot: System halted",
+    "reboot: Power off not available: System halted instead",
+];
 
 /// How far the work by hand is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,10 @@ impl Handwork {
             self.0.send_replace(Stage::Done);
         }
         has_begun
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        *self.0.borrow() == Stage::Done
     }
 
     /// Completes when it is done.
@@ -124,7 +132,7 @@ impl Job {
                 tokio::select! {
                     biased;
                     () = work.done() => {}
-                    error = self.vm_deleted() => return Err(error),
+                    error = self.ended_by_others() => return Err(error),
                 }
             }
         }
@@ -178,10 +186,10 @@ impl Job {
         last.iter().any(|line| DOWN.iter().any(|words| line.ends_with(words)))
     }
 
-    /// Completes when another request has deleted the VM.
-    async fn vm_deleted(&self) -> EngineError {
+    /// Completes when another request has stopped, killed or deleted the VM.
+    async fn ended_by_others(&self) -> EngineError {
         let mut watch = self.handle.watch();
-        while watch.changed().await.is_ok() {}
+        while !self.entered.is_ended() && watch.changed().await.is_ok() {}
         ImageBuildError::Ended { name: self.handle.view().vm.name }.into()
     }
 }

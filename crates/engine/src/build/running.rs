@@ -47,7 +47,10 @@ impl Builds {
 
     /// Tells a build that its user has done what was to be done by hand.
     pub(crate) fn save(&self, op: &OpId) -> Result<(), EngineError> {
-        let handwork = self.lock().get(op).map(|build| build.handwork.clone());
+        let builds = self.lock();
+        let going_on =
+            builds.get(op).filter(|build| !build.token.is_cancelled() && !build.is_ended);
+        let handwork = going_on.map(|build| build.handwork.clone());
         let handwork = handwork.ok_or_else(|| ImageBuildError::NotRunning { op: op.clone() })?;
         match handwork.finish() {
             true => Ok(()),

@@ -6,6 +6,7 @@ use crate::world::{LONG, World, error, finish};
 use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::id::OpId;
 use banger_core::state::VmState;
+use banger_core::vm::Purpose;
 use banger_engine::{BuildImage, EngineError, Operation, Progress};
 use banger_host::Exit;
 use std::fs::{self, OpenOptions};
@@ -152,17 +153,38 @@ async fn a_guest_that_its_user_has_shut_down_can_be_discarded() {
 /// Firecracker has no device for a `poweroff`.
 #[tokio::test]
 async fn a_guest_that_is_down_while_its_vmm_runs_on_is_booted_too() {
-    let world = World::new().await;
-    let (mut operation, op) = enter(&world).await;
+    for words in ["Power down", "System halted", "Power off not available: System halted instead"] {
+        let world = World::new().await;
+        let (mut operation, op) = enter(&world).await;
+        say_last(&world, words);
+        until(&mut operation, guest_ended).await;
+        assert_eq!(world.state(VM), VmState::Running);
+        world.engine.save(&op).unwrap();
+        finish(operation).await.unwrap();
+        assert_eq!(world.host.vmm_starts(), 2);
+        assert_images(&world, &["dev"], words).await;
+    }
+}
+
+/// Has the guest's kernel bring the machine down, and its VMM run on.
+fn say_last(world: &World, words: &str) {
     let console = world.engine.view(VM).unwrap().paths.console_log;
     let mut console = OpenOptions::new().append(true).open(console).unwrap();
-    console.write_all(b"[   99.000000] reboot: Power down\r\n").unwrap();
+    write!(console, "[   99.000000] reboot: {words}\r\n").unwrap();
+}
+
+#[tokio::test]
+async fn who_stops_a_vm_whose_guest_is_down_ends_the_build() {
+    let world = World::new().await;
+    let (mut operation, op) = enter(&world).await;
+    say_last(&world, "Power down");
     until(&mut operation, guest_ended).await;
-    assert_eq!(world.state(VM), VmState::Running);
-    world.engine.save(&op).unwrap();
-    finish(operation).await.unwrap();
-    assert_eq!(world.host.vmm_starts(), 2);
-    assert_images(&world, &["dev"], "saved").await;
+    world.stop(VM).await.unwrap();
+    let failed = error(finish(operation).await);
+    assert!(chain(&failed).contains("another request ended `build-dev`"), "{}", chain(&failed));
+    assert!(world.engine.save(&op).is_err());
+    assert_eq!(world.host.vmm_starts(), 1);
+    assert_images(&world, &[], "stopped").await;
 }
 
 #[tokio::test]
@@ -249,8 +271,8 @@ async fn a_daemon_that_ends_meanwhile_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_fails_after_the_work_by_hand_leaves_nothing() {
-    let mut failures = 0;
+async fn what_fails_after_the_work_by_hand_keeps_the_work() {
+    let (mut failures, mut kept) = (0, 0);
     for n in 1..=40 {
         let world = World::new().await;
         let (operation, op) = enter(&world).await;
@@ -261,8 +283,19 @@ async fn what_fails_after_the_work_by_hand_leaves_nothing() {
         world.faults("");
         failures += usize::from(saved.is_err());
         let names: &[&str] = if saved.is_ok() { &["dev"] } else { &[] };
+        // Until its disk is the image's, the VM has it.
+        if let Ok(view) = world.engine.view(VM) {
+            assert_eq!(view.vm.purpose, Purpose::KeptBuild, "{context}");
+            let hints = error(saved).hints();
+            assert!(
+                hints.iter().any(|hint| hint.contains("`banger vm ssh build-dev`")),
+                "{hints:?}"
+            );
+            kept += 1;
+            world.delete(VM).await.unwrap();
+        }
         assert_images(&world, names, &context).await;
     }
     // A cache that stays is no reason to end it, nor is a second session that is refused.
-    assert!(failures >= 10, "only {failures} steps were reached");
+    assert!(failures >= 10 && kept >= failures - 5, "{failures} steps were reached, {kept} kept");
 }

@@ -124,7 +124,7 @@ fn code_of_message(stderr: &str) -> ErrorCode {
 
 /// The Debian 12 package that has the program, for those that banger starts.
 pub fn debian_package(program: &Path) -> Option<&'static str> {
-    const PACKAGES: [(&str, &str); 24] = [
+    const PACKAGES: [(&str, &str); 23] = [
         ("apt-get", "apt"),
         ("cp", "coreutils"),
         ("depmod", "kmod"),
@@ -132,7 +132,6 @@ pub fn debian_package(program: &Path) -> Option<&'static str> {
         ("dpkg", "dpkg"),
         ("dpkg-deb", "dpkg"),
         ("e2fsck", "e2fsprogs"),
-        ("firewall-cmd", "firewalld"),
         ("ip", "iproute2"),
         ("iptables-legacy", "iptables"),
         ("iptables-legacy-restore", "iptables"),

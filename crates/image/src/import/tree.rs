@@ -72,7 +72,7 @@ impl Tree {
     }
 
     /// How many files and directories were made.
-    pub(super) fn made(&self) -> u64 {
+    pub(crate) fn made(&self) -> u64 {
         self.made
     }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::runtime;
+use tokio::time::timeout;
 use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::zvariant::{DynamicType, Type};
@@ -24,7 +25,7 @@ const FIREWALLD: &str = "org.fedoraproject.FirewallD1";
 const PATH: &str = "/org/fedoraproject/FirewallD1";
 const ZONES: &str = "org.fedoraproject.FirewallD1.zone";
 const ZONE: &str = "trusted";
-/// How long an answer may take: it reads nothing for it, but may be laying its rules anew.
+/// How long all of it may take: firewalld reads nothing for it, but may be laying its rules anew.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// `file` says which interface was put into the zone; it is there before the interface is.
@@ -33,17 +34,24 @@ pub(super) fn ensure(file: &Path, bridge: &IfName) -> Result<Change, HostError> 
     if before.as_deref().is_some_and(|name| name != bridge.as_str()) {
         let _old_one = remove(file)?;
     }
-    talk("put into zone `trusted`", bridge, async |firewalld| {
-        let is_in_zone = firewalld.has(bridge.as_str()).await?;
-        if before.as_deref() == Some(bridge.as_str()) && is_in_zone {
-            return Ok(Change::Unchanged);
+    let name = bridge.as_str();
+    let is_in_zone = talk("look for in zone `trusted`", bridge, async |firewalld| {
+        match firewalld.runs().await? {
+            true => firewalld.has(name).await,
+            // Asked for, it might be started, which nobody has wanted.
+            false => Err(io::Error::new(io::ErrorKind::NotConnected, "firewalld does not run")),
         }
-        fs::write(file, bridge.as_str())?;
-        if !is_in_zone {
-            firewalld.zone::<String>("addInterface", bridge.as_str()).await?;
-        }
-        Ok(Change::Changed)
-    })
+    })?;
+    if before.as_deref() == Some(name) && is_in_zone {
+        return Ok(Change::Unchanged);
+    }
+    fs::write(file, name).map_err(HostError::io("write", file.display()))?;
+    if !is_in_zone {
+        talk("put into zone `trusted`", bridge, async |firewalld| {
+            firewalld.zone::<String>("addInterface", name).await
+        })?;
+    }
+    Ok(Change::Changed)
 }
 
 /// Where firewalld does not run, or somebody has taken the interface out, there is nothing to take
@@ -75,10 +83,12 @@ fn talk<T>(
     object: impl std::fmt::Display,
     say: impl AsyncFnOnce(&Firewalld) -> io::Result<T>,
 ) -> Result<T, HostError> {
-    let said = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .and_then(|runtime| runtime.block_on(async { say(&Firewalld::find().await?).await }));
+    let conversation = async {
+        let said = timeout(LIMIT, async { say(&Firewalld::on(Builder::system()).await?).await });
+        said.await.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()))
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let said = runtime.and_then(|runtime| runtime.block_on(conversation));
     said.map_err(HostError::io(action, object))
 }
 
@@ -87,11 +97,12 @@ struct Firewalld(Option<Connection>);
 
 impl Firewalld {
     /// Where there is no bus, there is no firewalld.
-    async fn find() -> io::Result<Self> {
-        let builder = Builder::system().map_err(io::Error::other)?;
-        match builder.method_timeout(LIMIT).build().await {
+    async fn on(bus: zbus::Result<Builder<'_>>) -> io::Result<Self> {
+        match bus.map_err(io::Error::other)?.build().await {
             Ok(bus) => Ok(Self(Some(bus))),
-            Err(zbus::Error::InputOutput(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(zbus::Error::Connection(error, _) | zbus::Error::InputOutput(error))
+                if is_absence(error.kind()) =>
+            {
                 Ok(Self(None))
             }
             Err(error) => Err(io::Error::other(error)),
@@ -118,6 +129,11 @@ impl Firewalld {
     }
 }
 
+/// What a socket answers that is not there, or that nobody listens on.
+fn is_absence(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 async fn ask<T: DeserializeOwned + Type>(
     bus: &Connection,
     name: &str,
@@ -128,4 +144,30 @@ async fn ask<T: DeserializeOwned + Type>(
 ) -> io::Result<T> {
     let answer = bus.call_method(Some(name), path, Some(interface), verb, about).await;
     answer.and_then(|answer| answer.body().deserialize()).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[tokio::test]
+    async fn without_a_bus_there_is_no_firewalld() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = dir.path().join("bus");
+        let address = format!("unix:path={}", bus.display());
+        let absent = Firewalld::on(Builder::address(address.as_str())).await.unwrap();
+        assert!(!absent.runs().await.unwrap());
+        // The socket of one that has ended.
+        drop(UnixListener::bind(&bus).unwrap());
+        let ended = Firewalld::on(Builder::address(address.as_str())).await.unwrap();
+        assert!(!ended.runs().await.unwrap());
+        assert!(ended.has("banger0").await.is_err());
+    }
+
+    #[test]
+    fn what_was_put_there_by_nobody_needs_no_bus_to_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(remove(&dir.path().join("zone")).unwrap(), Change::Unchanged);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! It is read, and its files are made, as those of an import are: with `import::entries` and within
 //! `import::tree`. What a bundle has no use for is refused here. Only files, directories and links that
-//! stay inside are taken; owners, modes but the executable bit, times and attributes are not. Links are
+//! stay inside are taken; owners, modes but the executable bit, and attributes are not. Links are
 //! made last, so that nothing is ever written through one.
 
 use crate::bundle::manifest::FileRecord;
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 const MAX_BYTES: u64 = 64 << 30;
 /// The most entries of an archive. A kernel's module tree has some thousand files.
 const MAX_ENTRIES: usize = 100_000;
+/// The longest target of a link, in bytes: PATH_MAX less the byte that ends it (path_resolution(7)).
+const MAX_TARGET: usize = 4095;
 /// So much room is left on the file system, in bytes.
 const LEAVE_ROOM: u64 = 256 << 20;
 /// After so many bytes the room is looked at, in bytes.
@@ -84,6 +86,10 @@ pub(super) fn unpack(archive: impl Read, into: &Path) -> Result<BTreeMap<String,
         }
         number += 1;
         unpacking.entry(&entry, &mut entries)?;
+        // A name may imply directories without an entry of their own.
+        if unpacking.tree.made() > MAX_ENTRIES as u64 {
+            return Err(UnpackError::TooLarge { limit: format!("{MAX_ENTRIES} entries") });
+        }
     }
     unpacking.make_links()?;
     Ok(unpacking.records)
@@ -126,6 +132,9 @@ impl Unpacking<'_> {
             Kind::File | Kind::Symlink if is_root => Err(refuse("has no name")),
             Kind::File => self.file(&path, entry, entries, &name),
             Kind::Symlink if entry.link.is_empty() => Err(refuse("is a link to nothing")),
+            Kind::Symlink if entry.link.len() > MAX_TARGET => {
+                Err(refuse("is a link with a target that no link can have"))
+            }
             Kind::Symlink if entry.link.starts_with(b"/") => {
                 Err(refuse("is a link that leads out of the bundle"))
             }
