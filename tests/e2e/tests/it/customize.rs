@@ -35,8 +35,9 @@ fn what_is_done_in_a_session_is_in_the_image_and_vms_boot_from_it() {
     let site = Site::new();
     let mut terminal = enter(&site, &["--size", "9G"]);
     site.banger(&["vm", "list"]).shows("running (build)");
-    // Ctrl-C is the guest's.
-    terminal.type_line("echo now''; cat");
+    // Ctrl-C is the guest's. What says that it runs is what is interrupted: a shell that is about to
+    // start something takes the signal for its own.
+    terminal.type_line("sh -c \"echo now''; exec cat\"");
     terminal.expect("now\r\n", ANSWER);
     terminal.type_control(b'C');
     terminal.expect(PROMPT, ANSWER);
