@@ -76,9 +76,12 @@ fn room(facts: &Facts) -> Check {
             Check::warn(SCOPE, "room", format!("only {room} are left for disks"), MORE_ROOM)
         }
         Ok(room) => Check::pass(SCOPE, "room", format!("{room} are left for disks")),
-        Err(reason) => {
-            let found = format!("it is not known how much room is left: {reason}");
-            Check::warn(SCOPE, "room", found, "see that the state directory can be reached")
-        }
+        Err(reason) => unknown_room(SCOPE, reason),
     }
+}
+
+/// What is said where nobody knows how much room there is.
+pub(super) fn unknown_room(scope: Scope, reason: &str) -> Check {
+    let found = format!("it is not known how much room is left: {reason}");
+    Check::warn(scope, "room", found, "see that the state directory can be reached")
 }

@@ -4,7 +4,7 @@
 //! So a file system that cannot hold a file of that length is a reason against it, and little room is
 //! a warning.
 
-use super::disk::{LEAST_ROOM, MORE_ROOM};
+use super::disk::{LEAST_ROOM, MORE_ROOM, unknown_room};
 use super::{Facts, Growth, LongFile};
 use banger_api::{Check, Scope};
 use banger_core::error::ErrorCode;
@@ -36,11 +36,7 @@ fn length(facts: &Facts) -> Option<Check> {
 fn room(facts: &Facts) -> Check {
     let room = match &facts.host.room {
         Ok(room) => *room,
-        Err(reason) => {
-            let found = format!("it is not known how much room is left: {reason}");
-            let hint = "see that the state directory can be reached";
-            return Check::warn(SCOPE, "room", found, hint);
-        }
+        Err(reason) => return unknown_room(SCOPE, reason),
     };
     if room < LEAST_ROOM {
         let found =

@@ -2,18 +2,21 @@
 //!
 //! Archives and container images are read by banger itself; no other program is needed for them.
 
-use super::disk::{LEAST_ROOM, MORE_ROOM, mke2fs};
+use super::disk::{LEAST_ROOM, MORE_ROOM, mke2fs, unknown_room};
+use super::vm::privileges;
 use super::{Facts, SourceFacts, Unread};
 use banger_api::{Check, Scope};
 use banger_core::error::ErrorCode;
 use banger_core::unit::Bytes;
 
 const SCOPE: Scope = Scope::Import;
+/// What an import needs root for.
+const OWNERS: &str = "may not make files of other owners, as a root file system has";
 
 pub(super) fn examine(facts: &Facts) -> Vec<Check> {
     let mut checks: Vec<Check> = facts.sources.iter().map(source).collect();
     checks.push(mke2fs(SCOPE, "no root file system can be written", facts));
-    checks.extend([privileges(facts), room(facts)]);
+    checks.extend([privileges(SCOPE, OWNERS, facts), room(facts)]);
     checks
 }
 
@@ -39,19 +42,6 @@ fn source(source: &SourceFacts) -> Check {
     }
 }
 
-fn privileges(facts: &Facts) -> Check {
-    if facts.host.root {
-        return Check::pass(SCOPE, "privileges", "the daemon is root");
-    }
-    Check::fail(
-        SCOPE,
-        "privileges",
-        ErrorCode::NotPermitted,
-        "the daemon is not root, and may not make files of other owners, as a root file system has",
-        "stop it with `banger daemon stop`, and use `sudo banger`",
-    )
-}
-
 /// Whether there is room for what is unpacked: most archives take as much as they measure at least. But
 /// one of a container image may have several machines' in it; and how much a directory takes is not known
 /// before it was read.
@@ -68,9 +58,6 @@ fn room(facts: &Facts) -> Check {
             Check::warn(SCOPE, "room", found, MORE_ROOM)
         }
         Ok(room) => Check::pass(SCOPE, "room", format!("{room} are left for images")),
-        Err(reason) => {
-            let found = format!("it is not known how much room is left: {reason}");
-            Check::warn(SCOPE, "room", found, "see that the state directory can be reached")
-        }
+        Err(reason) => unknown_room(SCOPE, reason),
     }
 }

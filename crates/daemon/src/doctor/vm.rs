@@ -13,7 +13,7 @@ const SCOPE: Scope = Scope::Vm;
 pub(super) fn examine(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![vmm(facts)];
     checks.extend(version(facts));
-    checks.extend([kvm(facts), tun(facts), privileges(facts)]);
+    checks.extend([kvm(facts), tun(facts), privileges(SCOPE, NETWORK, facts)]);
     checks.extend(memory(facts));
     checks
 }
@@ -115,15 +115,19 @@ fn tun(facts: &Facts) -> Check {
     }
 }
 
-fn privileges(facts: &Facts) -> Check {
+/// What a VM needs root for.
+const NETWORK: &str = "may make neither interfaces nor firewall rules";
+
+/// Whether the daemon is root; `else_it` says what it may not do without.
+pub(super) fn privileges(scope: Scope, else_it: &str, facts: &Facts) -> Check {
     if facts.host.root {
-        return Check::pass(SCOPE, "privileges", "the daemon is root");
+        return Check::pass(scope, "privileges", "the daemon is root");
     }
     Check::fail(
-        SCOPE,
+        scope,
         "privileges",
         ErrorCode::NotPermitted,
-        "the daemon is not root, and may make neither interfaces nor firewall rules",
+        format!("the daemon is not root, and {else_it}"),
         "stop it with `banger daemon stop`, and use `sudo banger`",
     )
 }

@@ -153,12 +153,13 @@ pub(super) async fn check_start(
         // Where the disk is gone the start says so.
         let is = std::fs::metadata(&disk).map(|meta| Bytes(meta.len()));
         let growth = is.ok().filter(|from| *from < to).map(|from| Growth { from, to });
-        state.about.survey.facts(Demand { growth, ..demand }, Depth::Quick)
+        // One that runs has all else that it needs, and gives its memory back before it starts again.
+        let is_needed = !runs || growth.is_some();
+        is_needed.then(|| state.about.survey.facts(Demand { growth, ..demand }, Depth::Quick))
     })
     .await?;
-    let start = Task::Start(Some(&name));
-    // One that runs has all that it needs, and gives its memory back before it starts again.
-    let start = (!runs).then_some(start);
+    let Some(facts) = facts else { return Ok(Vec::new()) };
+    let start = (!runs).then_some(Task::Start(Some(&name)));
     let grow = facts.demand.growth.is_some().then_some(Task::Grow(&name));
     let tasks: Vec<Task<'_>> = start.into_iter().chain(grow).collect();
     preflight::check(&facts, &tasks).map_err(|error| Problem::new(*error))
