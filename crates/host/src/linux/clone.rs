@@ -10,12 +10,15 @@ use banger_core::unit::Bytes;
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How much is copied between two looks at whether it is still wanted.
-const PIECE: u64 = 64 << 20;
+/// How much is copied at a time. Where blocks are not shared `copy_file_range` goes through pipes and
+/// took 1.14 times as long; 512 KiB and more took up to five times as long, with much the same least
+/// time (1.1 GiB on ext4, Linux 6.18, 25 rounds of each in turn).
+const PIECE: usize = 128 << 10;
 
 /// Makes the clone, or grows the one that is there.
 pub(super) fn ensure(
@@ -64,7 +67,8 @@ pub fn copy_file(source: &Path, target: &Path, cancel: &AtomicBool) -> io::Resul
 }
 
 /// Copies what is not a hole, to the same offsets. The length is left to the caller.
-fn copy_data(mut from: &File, mut to: &File, cancel: &AtomicBool) -> io::Result<()> {
+fn copy_data(from: &File, to: &File, cancel: &AtomicBool) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
     let mut offset = 0;
     loop {
         let start = match seek(from, SeekFrom::Data(offset)) {
@@ -73,26 +77,24 @@ fn copy_data(mut from: &File, mut to: &File, cancel: &AtomicBool) -> io::Result<
             Err(Errno::NXIO) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
-        if cancel.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
+        let end = seek(from, SeekFrom::Hole(start))?;
+        offset = start;
+        while offset < end {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = usize::try_from(end - offset).map_or(PIECE, |left| left.min(PIECE));
+            from.read_exact_at(&mut piece[..length], offset)?;
+            to.write_all_at(&piece[..length], offset)?;
+            offset += length as u64;
         }
-        let end = seek(from, SeekFrom::Hole(start))?.min(start + PIECE);
-        for file in [from, to] {
-            seek(file, SeekFrom::Start(start))?;
-        }
-        // The standard library uses copy_file_range where it can.
-        let copied = io::copy(&mut from.by_ref().take(end - start), &mut to)?;
-        if copied != end - start {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        offset = end;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     const MIB: u64 = 1 << 20;
 
