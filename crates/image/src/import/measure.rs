@@ -3,7 +3,7 @@
 //! A directory that a user names is not copied: it is looked at here, and read once more when the file
 //! system is written.
 
-use super::budget::Budget;
+use super::budget::{Budget, Stop};
 use super::entries::Kind;
 use super::error::ImportError;
 use super::name::TreePath;
@@ -108,8 +108,9 @@ struct Survey<'a> {
 impl Survey<'_> {
     fn directory(&mut self, dir: &Path) -> Result<(), ImportError> {
         for entry in fs::read_dir(dir).map_err(ImportError::io("list", dir))? {
-            let path = entry.map_err(ImportError::io("list", dir))?.path();
-            let found = fs::symlink_metadata(&path).map_err(ImportError::io("inspect", &path))?;
+            let entry = entry.map_err(ImportError::io("list", dir))?;
+            let path = entry.path();
+            let found = entry.metadata().map_err(ImportError::io("inspect", &path))?;
             self.check(&path, &found)?;
             self.count(&path, &found)?;
             if found.is_dir() {
@@ -120,12 +121,11 @@ impl Survey<'_> {
     }
 
     fn check(&self, path: &Path, found: &Metadata) -> Result<(), ImportError> {
-        let archive = self.root.display().to_string();
-        self.budget.check().map_err(|stop| self.budget.stopped(stop, &archive))?;
+        self.budget.check().map_err(|stop| self.stopped(stop))?;
         if self.trust == Trust::Unpacked {
             return Ok(());
         }
-        self.budget.take_entries(1).map_err(|stop| self.budget.stopped(stop, &archive))?;
+        self.budget.take_entries(1).map_err(|stop| self.stopped(stop))?;
         if found.dev() != self.device {
             return Err(ImportError::Mount { path: path.to_owned() });
         }
@@ -133,7 +133,7 @@ impl Survey<'_> {
         let judged = TreePath::parse(entry.as_os_str().as_bytes())
             .and_then(|name| policy::judge_device(&name, kind(found)));
         judged.map(drop).map_err(|source| ImportError::Entry {
-            archive,
+            archive: self.archive(),
             entry: entry.display().to_string(),
             source,
         })
@@ -152,11 +152,19 @@ impl Survey<'_> {
             false => 0,
         };
         if self.trust == Trust::Foreign {
-            let archive = self.root.display().to_string();
-            self.budget.take_bytes(bytes).map_err(|stop| self.budget.stopped(stop, &archive))?;
+            self.budget.take_bytes(bytes).map_err(|stop| self.stopped(stop))?;
         }
         self.content.bytes.0 += bytes.next_multiple_of(BLOCK);
         Ok(())
+    }
+
+    fn stopped(&self, stop: Stop) -> ImportError {
+        self.budget.stopped(stop, &self.archive())
+    }
+
+    /// What the tree is called in errors.
+    fn archive(&self) -> String {
+        self.root.display().to_string()
     }
 }
 
