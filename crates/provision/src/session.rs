@@ -9,6 +9,7 @@ use crate::guest::{Ended, Exit, Guest, LineSink};
 use crate::lines::{Splitter, Tail};
 use crate::upload::Feed;
 use async_trait::async_trait;
+use russh::cipher;
 use russh::client::{self, Config, Handle, Msg};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred};
@@ -23,6 +24,16 @@ use tokio::time::timeout;
 /// asked in vain. An emulated guest that unpacks can be busy for half a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const UNANSWERED: usize = 6;
+/// In the order of preference. Processors do AES themselves, and OpenSSH's sshd takes what is enciphered
+/// with it quicker than what `ssh` prefers, which is the third (docs/performance.md).
+const CIPHERS: [cipher::Name; 6] = [
+    cipher::AES_128_GCM,
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
 /// The most that is kept of what a program prints: the list of 100,000 packages.
 const KEPT: usize = 16 << 20;
 
@@ -188,6 +199,7 @@ fn config() -> Config {
             russh::kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
         ]),
         key: Cow::Borrowed(&[Algorithm::Ed25519]),
+        cipher: Cow::Borrowed(&CIPHERS),
         ..Preferred::default()
     };
     Config {
