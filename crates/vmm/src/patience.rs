@@ -15,9 +15,10 @@ pub struct Patience {
 
 impl Default for Patience {
     /// Answers come within milliseconds on an idle machine. A machine that emulates several guests
-    /// on two processors was seen to take seconds.
+    /// on two processors was seen to take seconds, and one that emulates KVM half a minute to start
+    /// a machine. A VMM that ends says so at once, so that only one that hangs is waited for in vain.
     fn default() -> Self {
-        Self { answer: Duration::from_secs(15), start: Duration::from_secs(30) }
+        Self { answer: Duration::from_secs(15), start: Duration::from_secs(120) }
     }
 }
 

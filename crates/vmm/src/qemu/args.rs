@@ -12,6 +12,11 @@ const MACHINE: &str = "q35,smm=off,sata=off,smbus=off,usb=off,vmport=off";
 /// Translated code is kept in 512 MiB at most; the default depends on the host's memory.
 const EMULATION: &str = "tcg,thread=multi,tb-size=512";
 
+/// All that QEMU can emulate but the promise that string instructions are the quickest way to move
+/// bytes (ERMS, FSRM): QEMU takes them byte by byte. Without it kernel and C library clear and copy
+/// memory in words and larger, two to seven times as fast.
+const EMULATED_CPU: &str = "max,-erms,-fsrm";
+
 /// System calls that no running VMM needs. A QEMU built without seccomp refuses the option.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -21,7 +26,7 @@ pub(super) fn render_args(acceleration: Acceleration, machine: &Machine) -> Vec<
     args.pair("-machine", MACHINE);
     let (accel, cpu) = match acceleration {
         Acceleration::Kvm => ("kvm", "host"),
-        Acceleration::Emulation => (EMULATION, "max"),
+        Acceleration::Emulation => (EMULATION, EMULATED_CPU),
     };
     args.pair("-accel", accel);
     args.pair("-cpu", cpu);
@@ -148,7 +153,7 @@ mod tests {
         insta::assert_snapshot!(lines(Acceleration::Emulation), @"
         -machine q35,smm=off,sata=off,smbus=off,usb=off,vmport=off
         -accel tcg,thread=multi,tb-size=512
-        -cpu max
+        -cpu max,-erms,-fsrm
         -smp 3
         -m 1536M
         -nodefaults
