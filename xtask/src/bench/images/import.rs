@@ -10,7 +10,7 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 /// The size of the root file system, in MiB, and how many inodes an import gives it.
 const SIZE: u64 = 1024;
 const INODES: u64 = 65536;
