@@ -12,6 +12,14 @@ const LINE_MAX: usize = 4096;
 /// How much of the log's end is looked at for its last lines.
 const TAIL_BYTES: u64 = 16 * 1024;
 
+/// What a kernel says last. A VMM does not end with it after `halt`, nor Firecracker's on x86 after
+/// `poweroff`: it has no device for that, which newer kernels say.
+const DOWN: [&str; 3] = [
+    "reboot: Power down",
+    "reboot: System halted",
+    "reboot: Power off not available: System halted instead",
+];
+
 /// What the console has said in the boot that the log is of.
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -20,13 +28,20 @@ pub(crate) struct Console {
     partial: Vec<u8>,
     stage: Option<Stage>,
     trouble: Option<String>,
+    is_down: bool,
 }
 
 impl Console {
     /// Reads the log from its start, which is that of a boot. It need not be there yet.
     pub(crate) fn open(path: &Path) -> Self {
-        let (offset, partial) = (0, Vec::new());
-        Self { path: path.to_owned(), offset, partial, stage: None, trouble: None }
+        Self {
+            path: path.to_owned(),
+            offset: 0,
+            partial: Vec::new(),
+            stage: None,
+            trouble: None,
+            is_down: false,
+        }
     }
 
     /// The log's path.
@@ -80,6 +95,7 @@ impl Console {
     }
 
     fn line(&mut self, line: &str) {
+        self.is_down = says_down(line);
         if let Some(found) = StageLine::parse(line) {
             if found.stage == Stage::Failed {
                 self.trouble = found.detail.error;
@@ -95,10 +111,20 @@ impl Console {
         self.stage == Some(Stage::Handover)
     }
 
+    /// Whether the last word is a kernel's that has brought its machine down.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down && self.partial.is_empty()
+    }
+
     /// What went wrong in the guest, in its own words.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
+}
+
+/// Whether a line is a kernel's last.
+pub(crate) fn says_down(line: &str) -> bool {
+    DOWN.iter().any(|words| line.trim_end().ends_with(words))
 }
 
 /// The last lines of a log, at most `count`, without blank ones.
@@ -157,6 +183,22 @@ mod tests {
         log.as_file().write_all_at(end, 1 << 40).unwrap();
         console.read().unwrap();
         assert_eq!(console.trouble(), Some("the guest kernel panicked: Fatal exception"));
+    }
+
+    #[test]
+    fn a_kernel_that_is_down_says_nothing_more() {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        let mut console = Console::open(log.path());
+        let mut after = |text: &str| {
+            log.write_all(text.as_bytes()).unwrap();
+            console.read().unwrap();
+            console.is_down()
+        };
+        assert!(!after("[ 9.0] reboot: System halted"), "the line may go on");
+        assert!(after("\r\n"));
+        assert!(!after("otter"));
+        assert!(!after(" login:\n[ 9.1] reboot: Restarting system\n"));
+        assert!(after("[ 9.2] reboot: Power off not available: System halted instead\n"));
     }
 
     #[test]

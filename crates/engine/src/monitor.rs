@@ -1,5 +1,5 @@
 //! Watching a running VM: how far it has come, and when it ends. What it writes is kept short on the
-//! way.
+//! way, and a VMM whose guest is down is ended.
 
 use crate::console::Console;
 use crate::executor::blocking;
@@ -9,11 +9,11 @@ use banger_core::error::fault;
 use banger_core::net::GuestIp;
 use banger_core::resource::VmmProcess;
 use banger_core::state::Readiness;
-use banger_host::{Changes, Exit, ExitFuture, Processes};
+use banger_host::{Changes, Exit, ExitFuture, Processes, Signal};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -26,8 +26,8 @@ const SSH_PAUSE: [Duration; 2] = [Duration::from_millis(20), Duration::from_mill
 /// guest time, milliseconds of it under emulation; so it is a tenth at most.
 const SSH_FACTOR: u32 = 10;
 
-/// How often the logs are cut at most: in between, a guest that prints without end adds some dozen
-/// mebibytes.
+/// How often the logs are cut at most, and the console is read once its guest runs: in between, a guest
+/// that prints without end adds some dozen mebibytes.
 const BOUND_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a monitor reports.
@@ -46,6 +46,8 @@ pub(crate) struct Ended {
     pub(crate) exit: Exit,
     /// What went wrong in the guest, in its own words.
     pub(crate) trouble: Option<String>,
+    /// Whether the guest had shut down before, and the VMM was ended for that.
+    pub(crate) was_down: bool,
 }
 
 /// What a monitor has to know.
@@ -83,14 +85,24 @@ impl Monitor {
     }
 }
 
-async fn watch(subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
+async fn watch(subject: Subject, mut exited: ExitFuture, signs: mpsc::UnboundedSender<Sign>) {
     let Subject { mut console, ip, reach, vmm, processes, mut vmm_log } = subject;
     let exit = {
-        let readiness = follow(&mut console, ip, reach.as_ref(), &signs);
+        let said_more = Notify::new();
+        let down = follow(&mut console, ip, reach.as_ref(), &signs, &said_more);
+        let bounded = keep_bounded(Arc::clone(&processes), vmm.clone(), &mut vmm_log, &said_more);
         tokio::select! {
-            exit = exited => exit,
-            never = readiness => match never {},
-            never = keep_bounded(processes, vmm, &mut vmm_log) => match never {},
+            exit = &mut exited => Some(exit),
+            () = down => None,
+            never = bounded => match never {},
+        }
+    };
+    let was_down = exit.is_none();
+    let exit = match exit {
+        Some(exit) => exit,
+        None => {
+            end(processes, vmm).await;
+            exited.await
         }
     };
     if let Err(error) = console.read() {
@@ -98,48 +110,82 @@ async fn watch(subject: Subject, exited: ExitFuture, signs: mpsc::UnboundedSende
     }
     pass_on(&mut vmm_log);
     let trouble = console.trouble().map(str::to_owned);
-    report(&signs, Sign::Exited(Ended { exit, trouble }));
+    report(&signs, Sign::Exited(Ended { exit, trouble, was_down }));
 }
 
-/// Reports each step of readiness once, then waits for ever.
+/// Ends the VMM of a guest that is down.
+async fn end(processes: Arc<dyn Processes>, vmm: VmmProcess) {
+    let vm = vmm.vm.clone();
+    tracing::info!(vm_id = %vm, "the guest is down, so its VMM is ended");
+    // That it has ended by itself is as good.
+    if let Err(error) = blocking(move || processes.signal(&vmm, Signal::KILL)).await {
+        tracing::warn!(vm_id = %vm, error = fault(&error), "the VMM of a guest that is down runs on");
+    }
+}
+
+/// Reports each step of readiness once. Completes when the guest is down, which need not be noticed as
+/// quickly: once it runs, the console is read when something is told of `said_more`.
 async fn follow(
     console: &mut Console,
     ip: GuestIp,
     reach: &dyn Reach,
     signs: &mpsc::UnboundedSender<Sign>,
-) -> Infallible {
+    said_more: &Notify,
+) {
     let mut changes = Changes::of(&[console.path()]);
-    loop {
-        if let Err(error) = console.read() {
-            tracing::warn!(%error, "the console cannot be read");
-            return std::future::pending().await;
-        }
-        if console.handed_over() {
-            break;
-        }
+    read(console).await;
+    while !console.handed_over() {
         changes.next().await;
         tokio::time::sleep(CONSOLE_PERIOD).await;
+        read(console).await;
     }
     drop(changes);
     report(signs, Sign::Ready(Readiness::Guest));
+    let ssh = async {
+        await_ssh(ip, reach).await;
+        report(signs, Sign::Ready(Readiness::Ssh));
+        std::future::pending::<Infallible>().await
+    };
+    let down = async {
+        // Whoever can write to the console may say so of a guest that is up.
+        while !console.is_down() || reach.ssh(ip).await {
+            said_more.notified().await;
+            read(console).await;
+        }
+    };
+    tokio::select! {
+        never = ssh => match never {},
+        () = down => {}
+    }
+}
+
+/// Reads what the console has said since; where that cannot be read, for ever.
+async fn read(console: &mut Console) {
+    if let Err(error) = console.read() {
+        tracing::warn!(%error, "the console cannot be read");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Asks for sshd until it answers.
+async fn await_ssh(ip: GuestIp, reach: &dyn Reach) {
     loop {
         let asked = Instant::now();
         if reach.ssh(ip).await {
-            break;
+            return;
         }
         let [shortest, longest] = SSH_PAUSE;
         tokio::time::sleep((asked.elapsed() * SSH_FACTOR).clamp(shortest, longest)).await;
     }
-    report(signs, Sign::Ready(Readiness::Ssh));
-    std::future::pending().await
 }
 
 /// Cuts the VMM's logs short whenever they have grown too long, for ever. What it says about itself
-/// is passed on before.
+/// is passed on before, and that there is more is told.
 async fn keep_bounded(
     processes: Arc<dyn Processes>,
     vmm: VmmProcess,
     vmm_log: &mut VmmLog,
+    said_more: &Notify,
 ) -> Infallible {
     let mut changes = Changes::of(&[&vmm.stdout, &vmm.stderr]);
     loop {
@@ -151,6 +197,7 @@ async fn keep_bounded(
         }
         changes.next().await;
         tokio::time::sleep(BOUND_PERIOD).await;
+        said_more.notify_one();
     }
 }
 

@@ -416,8 +416,8 @@ impl VmTask {
         if let Some(trouble) = &ended.trouble {
             return Some(trouble.clone());
         }
-        let in_order =
-            matches!(ended.exit, banger_host::Exit::Code(0) | banger_host::Exit::Unknown);
+        let in_order = ended.was_down
+            || matches!(ended.exit, banger_host::Exit::Code(0) | banger_host::Exit::Unknown);
         match (in_order, self.readiness >= Readiness::Guest) {
             (true, true) => None,
             (true, false) => Some("the guest ended before its init was running".to_owned()),

@@ -8,7 +8,7 @@
 //! Until it is told to save, the build needs its asker: it ends when nobody listens to it any more.
 
 use super::{AFTERMATH, Content, Job, SHUTDOWN, is_broken_off};
-use crate::console::last_lines;
+use crate::console::{last_lines, says_down};
 use crate::error::{EngineError, ImageBuildError};
 use crate::operation::{Phase, Reporter};
 use crate::task::Work;
@@ -24,14 +24,6 @@ use tokio::time::timeout;
 
 /// How often the console is looked at at most, for the words of a machine that is down.
 const CONSOLE_PERIOD: Duration = Duration::from_secs(1);
-/// What kernels say last. A VMM does not end with it after `halt`, nor Firecracker's on x86 after
-/// `poweroff`: it has no device for that, which newer kernels say.
-const DOWN: [&str; 3] = [
-    "reboot: Power down",
-    "reboot: System halted",
-    "reboot: Power off not available: System halted instead",
-];
-
 /// How far the work by hand is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -180,10 +172,10 @@ impl Job {
         self.handle.view().vm.state != VmState::Running || self.is_halted()
     }
 
-    /// Whether the kernel has brought the machine down and its VMM runs on all the same.
+    /// Whether the kernel has brought the machine down, and its VMM has not ended yet.
     fn is_halted(&self) -> bool {
         let last = last_lines(&self.handle.view().paths.console_log, 1);
-        last.iter().any(|line| DOWN.iter().any(|words| line.ends_with(words)))
+        last.iter().any(|line| says_down(line))
     }
 
     /// Completes when another request has stopped, killed or deleted the VM.

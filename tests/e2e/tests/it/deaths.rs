@@ -10,7 +10,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_killed_vm_is_told_of_and_starts_again_with_its_files() {
+fn a_vm_that_ends_is_told_of_and_starts_again_with_its_files() {
     let site = Site::new();
     site.boot(&["vm", "create", "--name", "otter"]).ok();
     site.ssh("otter", "echo kept > /in-root; echo kept > /root/in-work; sync");
@@ -32,6 +32,12 @@ fn a_killed_vm_is_told_of_and_starts_again_with_its_files() {
     kill_process(process, Signal::KILL).unwrap();
     until("the end is told", PATIENCE, || site.text("otter", "state") == "stopped");
     assert!(ended(&site).contains("signal 9"), "{}", site.vm("otter"));
+
+    site.boot(&["vm", "start", "otter"]).ok();
+    // Its session may end before it does.
+    site.banger(&["vm", "ssh", "otter", "--", "systemctl poweroff --no-block"]);
+    until("the guest is down", PATIENCE * 3, || site.text("otter", "state") == "stopped");
+    assert_eq!(ended(&site), "", "it ended in good order");
     site.banger(&["vm", "delete", "otter"]).ok();
     site.finish();
 }
