@@ -95,6 +95,9 @@ impl Console {
     }
 
     fn line(&mut self, line: &str) {
+        if line.trim_end().is_empty() {
+            return;
+        }
         self.is_down = says_down(line);
         if let Some(found) = StageLine::parse(line) {
             if found.stage == Stage::Failed {
@@ -196,6 +199,7 @@ mod tests {
         };
         assert!(!after("[ 9.0] reboot: System halted"), "the line may go on");
         assert!(after("\r\n"));
+        assert!(after("\r\n"), "a blank line says nothing");
         assert!(!after("otter"));
         assert!(!after(" login:\n[ 9.1] reboot: Restarting system\n"));
         assert!(after("[ 9.2] reboot: Power off not available: System halted instead\n"));

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -97,12 +97,11 @@ async fn watch(subject: Subject, mut exited: ExitFuture, signs: mpsc::UnboundedS
             never = bounded => match never {},
         }
     };
-    let was_down = exit.is_none();
-    let exit = match exit {
-        Some(exit) => exit,
+    let (exit, was_down) = match exit {
+        Some(exit) => (exit, false),
         None => {
-            end(processes, vmm).await;
-            exited.await
+            let is_ended = end(processes, vmm).await;
+            (exited.await, is_ended)
         }
     };
     if let Err(error) = console.read() {
@@ -113,14 +112,16 @@ async fn watch(subject: Subject, mut exited: ExitFuture, signs: mpsc::UnboundedS
     report(&signs, Sign::Exited(Ended { exit, trouble, was_down }));
 }
 
-/// Ends the VMM of a guest that is down.
-async fn end(processes: Arc<dyn Processes>, vmm: VmmProcess) {
+/// Ends the VMM of a guest that is down; whether that could be done. That it has ended by itself is as
+/// good.
+async fn end(processes: Arc<dyn Processes>, vmm: VmmProcess) -> bool {
     let vm = vmm.vm.clone();
     tracing::info!(vm_id = %vm, "the guest is down, so its VMM is ended");
-    // That it has ended by itself is as good.
-    if let Err(error) = blocking(move || processes.signal(&vmm, Signal::KILL)).await {
-        tracing::warn!(vm_id = %vm, error = fault(&error), "the VMM of a guest that is down runs on");
+    let ended = blocking(move || processes.signal(&vmm, Signal::KILL)).await;
+    if let Err(error) = &ended {
+        tracing::warn!(vm_id = %vm, error = fault(error), "the VMM of a guest that is down runs on");
     }
+    ended.is_ok()
 }
 
 /// Reports each step of readiness once. Completes when the guest is down, which need not be noticed as
@@ -147,9 +148,11 @@ async fn follow(
         std::future::pending::<Infallible>().await
     };
     let down = async {
-        // Whoever can write to the console may say so of a guest that is up.
-        while !console.is_down() || reach.ssh(ip).await {
-            said_more.notified().await;
+        // Whoever can write to the console may say so of a guest that is up. One that is down may
+        // answer for a moment yet.
+        while !console.is_down() || reach.answers(ip).await {
+            let again = if console.is_down() { BOUND_PERIOD } else { Duration::MAX };
+            let _elapsed = timeout(again, said_more.notified()).await;
             read(console).await;
         }
     };
@@ -188,16 +191,19 @@ async fn keep_bounded(
     said_more: &Notify,
 ) -> Infallible {
     let mut changes = Changes::of(&[&vmm.stdout, &vmm.stderr]);
+    let mut is_bounded = true;
     loop {
+        said_more.notify_one();
         pass_on(vmm_log);
-        let (processes, subject) = (Arc::clone(&processes), vmm.clone());
-        if let Err(error) = blocking(move || processes.bound_output(&subject)).await {
-            tracing::warn!(vm_id = %vmm.vm, error = fault(&error), "the VM's logs may grow without bound");
-            return std::future::pending().await;
+        if is_bounded {
+            let (processes, subject) = (Arc::clone(&processes), vmm.clone());
+            if let Err(error) = blocking(move || processes.bound_output(&subject)).await {
+                tracing::warn!(vm_id = %vmm.vm, error = fault(&error), "the VM's logs may grow without bound");
+                is_bounded = false;
+            }
         }
         changes.next().await;
         tokio::time::sleep(BOUND_PERIOD).await;
-        said_more.notify_one();
     }
 }
 

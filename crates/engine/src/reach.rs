@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use banger_core::net::GuestIp;
+use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -19,6 +20,9 @@ const BANNER: Duration = Duration::from_secs(15);
 pub trait Reach: Send + Sync + std::fmt::Debug {
     /// Whether sshd sent its banner (RFC 4253, section 4.2) just now.
     async fn ssh(&self, ip: GuestIp) -> bool;
+
+    /// Whether the guest's kernel does anything about a connection to sshd's port, be it to refuse it.
+    async fn answers(&self, ip: GuestIp) -> bool;
 }
 
 /// Asks over TCP.
@@ -33,5 +37,16 @@ impl Reach for TcpReach {
         let mut banner = [0; 4];
         let read = timeout(BANNER, stream.read_exact(&mut banner)).await;
         matches!(read, Ok(Ok(_))) && &banner == b"SSH-"
+    }
+
+    async fn answers(&self, ip: GuestIp) -> bool {
+        let connect = TcpStream::connect((ip.address(), SSH_PORT));
+        match timeout(CONNECT, connect).await {
+            Ok(Ok(_stream)) => true,
+            Ok(Err(error)) => {
+                matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
+            }
+            Err(_) => false,
+        }
     }
 }

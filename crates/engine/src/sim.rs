@@ -122,4 +122,8 @@ impl Reach for SimReach {
     async fn ssh(&self, _ip: GuestIp) -> bool {
         true
     }
+
+    async fn answers(&self, _ip: GuestIp) -> bool {
+        true
+    }
 }

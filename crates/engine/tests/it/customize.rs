@@ -2,15 +2,16 @@
 //! or nothing.
 
 use crate::build::{assert_images, request};
-use crate::world::{LONG, World, error, finish};
+use crate::world::{GuestNetwork, LONG, World, error, finish, say_last};
 use banger_core::error::{ErrorCode, Explain, chain};
 use banger_core::id::OpId;
 use banger_core::state::VmState;
 use banger_core::vm::Purpose;
 use banger_engine::{BuildImage, EngineError, Operation, Progress};
 use banger_host::Exit;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The VM that it is done in.
 const VM: &str = "build-dev";
@@ -156,7 +157,7 @@ async fn a_guest_that_is_down_while_its_vmm_runs_on_is_booted_too() {
     for words in ["Power down", "System halted", "Power off not available: System halted instead"] {
         let world = World::new().await;
         let (mut operation, op) = enter(&world).await;
-        say_last(&world, words);
+        say_last(&world.engine.view(VM).unwrap(), words);
         until(&mut operation, guest_ended).await;
         assert_eq!(world.state(VM), VmState::Running);
         world.engine.save(&op).unwrap();
@@ -166,18 +167,28 @@ async fn a_guest_that_is_down_while_its_vmm_runs_on_is_booted_too() {
     }
 }
 
-/// Has the guest's kernel bring the machine down, and its VMM run on.
-fn say_last(world: &World, words: &str) {
-    let console = world.engine.view(VM).unwrap().paths.console_log;
-    let mut console = OpenOptions::new().append(true).open(console).unwrap();
-    write!(console, "[   99.000000] reboot: {words}\r\n").unwrap();
+/// Its VMM has been ended when it is told to save.
+#[tokio::test]
+async fn a_guest_that_is_down_for_a_while_is_booted_too() {
+    let network = Arc::new(GuestNetwork::default());
+    let world = World::with_ports(|ports| ports.reach = network.clone()).await;
+    let (mut operation, op) = enter(&world).await;
+    network.is_silent.store(true, Ordering::SeqCst);
+    say_last(&world.engine.view(VM).unwrap(), "Power down");
+    until(&mut operation, guest_ended).await;
+    world.until(VM, |view| view.vm.state == VmState::Stopped).await;
+    network.is_silent.store(false, Ordering::SeqCst);
+    world.engine.save(&op).unwrap();
+    finish(operation).await.unwrap();
+    assert_eq!(world.host.vmm_starts(), 2);
+    assert_images(&world, &["dev"], "down").await;
 }
 
 #[tokio::test]
 async fn who_stops_a_vm_whose_guest_is_down_ends_the_build() {
     let world = World::new().await;
     let (mut operation, op) = enter(&world).await;
-    say_last(&world, "Power down");
+    say_last(&world.engine.view(VM).unwrap(), "Power down");
     until(&mut operation, guest_ended).await;
     world.stop(VM).await.unwrap();
     let failed = error(finish(operation).await);

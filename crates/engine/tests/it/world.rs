@@ -1,6 +1,8 @@
 //! A simulated host with an engine on it, and what must hold of both.
 
+use async_trait::async_trait;
 use banger_core::names::{IfName, Layout};
+use banger_core::net::GuestIp;
 use banger_core::plan::BridgeSpec;
 use banger_core::resource::{Gatekeeper, HostAccess};
 use banger_core::spec::{SpecChange, VmSpec};
@@ -9,12 +11,15 @@ use banger_core::unit::MiB;
 use banger_core::vm::OverlayMethod;
 use banger_engine::sim::sim_ports;
 use banger_engine::{
-    Engine, EngineError, Images, Importer, NewVm, Operation, OperationError, Outcome, Ports,
+    Engine, EngineError, Images, Importer, NewVm, Operation, OperationError, Outcome, Ports, Reach,
     Settings, StartOptions, VmView,
 };
 use banger_host::{Fault, Host, SimHost, SimOptions};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -33,6 +38,32 @@ pub(crate) struct World {
 
 fn layout(dir: &Path) -> Layout {
     Layout::new(dir.join("s"), dir.join("r")).unwrap()
+}
+
+/// A network in which guests answer until they are told not to, and which counts how often they are
+/// asked whether they are there.
+#[derive(Debug, Default)]
+pub(crate) struct GuestNetwork {
+    pub(crate) is_silent: AtomicBool,
+    pub(crate) asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Reach for GuestNetwork {
+    async fn ssh(&self, _ip: GuestIp) -> bool {
+        !self.is_silent.load(Ordering::SeqCst)
+    }
+
+    async fn answers(&self, ip: GuestIp) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.ssh(ip).await
+    }
+}
+
+/// Has a guest's console say what a kernel says last, and its VMM run on.
+pub(crate) fn say_last(view: &VmView, words: &str) {
+    let mut console = OpenOptions::new().append(true).open(&view.paths.console_log).unwrap();
+    write!(console, "[   99.000000] reboot: {words}\r\n").unwrap();
 }
 
 /// The store's files.
