@@ -79,8 +79,15 @@ mod tests {
     fn a_thread_is_on_one_processor_and_then_where_it_was() {
         let before = sched_getaffinity(None).unwrap();
         let (go, gone) = channel::<()>();
+        let (runs, running) = channel();
         let named = thread::Builder::new().name("bench-place".to_owned());
-        let waiting = named.spawn(move || gone.recv().unwrap_err()).unwrap();
+        let waiting = named.spawn(move || {
+            runs.send(()).unwrap();
+            gone.recv().unwrap_err()
+        });
+        let waiting = waiting.unwrap();
+        // A thread gives itself its name when it begins to run.
+        running.recv().unwrap();
         let place = OneProcessor::with(&[(getpid(), "bench-place")]).unwrap();
         assert_eq!(sched_getaffinity(None).unwrap().count(), 1);
         let others = place.before.iter().filter(|(thread, _)| *thread != gettid());
