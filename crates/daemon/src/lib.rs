@@ -13,6 +13,7 @@ pub mod choose;
 pub mod config;
 pub mod dns;
 pub mod doctor;
+pub mod heap;
 pub mod http;
 pub mod listening;
 pub mod lock;

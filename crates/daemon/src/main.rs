@@ -4,6 +4,7 @@ use banger_api::{ErrorBody, Version, build};
 use banger_core::error::{fault, render_manual};
 use banger_core::resource::Gatekeeper;
 use banger_core::unit::MiB;
+use banger_daemon::heap;
 use banger_daemon::http;
 use banger_daemon::problem;
 use banger_daemon::simulation::{BootsFrom, Lack, Simulation};
@@ -110,6 +111,7 @@ fn run(args: Args) -> Result<(), StartError> {
         boots_from: if args.sim_bundle { BootsFrom::Bundle } else { BootsFrom::Nothing },
     });
     let options = Options { config: args.config, sim };
+    heap::share();
     // Requests are few and short; two threads keep the daemon small.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
