@@ -1,7 +1,7 @@
 //! How the daemon's threads take memory.
 
-/// Has all threads take it from one heap. The C library gives each one of its own, and what VMs'
-/// records leave free in those is a third of what the records cost (docs/performance.md).
+/// Has all threads take it from one heap. The C library gives each one of its own, and what records
+/// leave free in those is a fifth of what those of 1,000 VMs cost (docs/performance.md).
 ///
 /// It is for the program's beginning, when it has one thread. Another C library than glibc is left as it
 /// is.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use banger_core::net::GuestIp;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -32,21 +32,23 @@ pub struct TcpReach;
 #[async_trait]
 impl Reach for TcpReach {
     async fn ssh(&self, ip: GuestIp) -> bool {
-        let connect = TcpStream::connect((ip.address(), SSH_PORT));
-        let Ok(Ok(mut stream)) = timeout(CONNECT, connect).await else { return false };
+        let Ok(mut stream) = connect(ip).await else { return false };
         let mut banner = [0; 4];
         let read = timeout(BANNER, stream.read_exact(&mut banner)).await;
         matches!(read, Ok(Ok(_))) && &banner == b"SSH-"
     }
 
     async fn answers(&self, ip: GuestIp) -> bool {
-        let connect = TcpStream::connect((ip.address(), SSH_PORT));
-        match timeout(CONNECT, connect).await {
-            Ok(Ok(_stream)) => true,
-            Ok(Err(error)) => {
+        match connect(ip).await {
+            Ok(_stream) => true,
+            Err(error) => {
                 matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
             }
-            Err(_) => false,
         }
     }
+}
+
+/// A connection to sshd's port.
+async fn connect(ip: GuestIp) -> io::Result<TcpStream> {
+    timeout(CONNECT, TcpStream::connect((ip.address(), SSH_PORT))).await?
 }

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 /// How often the console is looked at at most, for the words of a machine that is down.
 const CONSOLE_PERIOD: Duration = Duration::from_secs(1);
+
 /// How far the work by hand is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
